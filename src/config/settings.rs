@@ -1,0 +1,209 @@
+//! The configuration as the program uses it: validated, in its own types, nothing left to check.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::session::{Capacity, Lifetimes, UserLimits};
+
+/// A configuration in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where the sidecar listens.
+    pub listen: Listen,
+    /// Where sessions are stored.
+    pub store: StoreSettings,
+    /// When sessions end.
+    pub lifetimes: LifetimeSettings,
+    /// How much there may be.
+    pub limits: Limits,
+    /// Whom to tell.
+    pub hooks: Hooks,
+    /// How the heaviest users are named.
+    pub top_users: TopUsers,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// The listeners. A change needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The HTTP session API.
+    pub api: Address,
+    /// Metrics, health and reload.
+    pub admin: Address,
+    /// The key that a door asks for; always there when a door is bound beyond loopback.
+    pub api_key: Option<Secret>,
+    /// Event loops that serve the doors; each has its own accept queue.
+    pub event_loops: usize,
+}
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A secret from a file or the environment. It never shows itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Keeps `bytes` secret.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The storage tier. A change needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// SQLite in this directory.
+    Embedded {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// When sessions end, and how often the sweep looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LifetimeSettings {
+    /// The clocks of a session.
+    pub clocks: Lifetimes,
+    /// Whether stale sessions are closed or only counted.
+    pub close_stale: bool,
+    /// Leaves the memory tier after so long without use.
+    pub memory_idle: Duration,
+    /// Time between two sweeps.
+    pub sweep_interval: Duration,
+}
+
+/// How much there may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Sessions in the memory tier.
+    pub memory_sessions: u64,
+    /// Bytes in the memory tier.
+    pub memory_bytes: u64,
+    /// What the storage tier may hold.
+    pub stored: Capacity,
+    /// The largest data of one session, in bytes.
+    pub session_bytes: u64,
+    /// Sessions a user.
+    pub per_user: UserLimits,
+    /// Creations a client address.
+    pub creation_per_ip: Option<CreationRate>,
+    /// Concurrent operations a user.
+    pub leases: LeaseLimits,
+}
+
+/// The rate at which one client address may create sessions: `count` at once, then one every `per / count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreationRate {
+    /// How many.
+    pub count: u32,
+    /// In which time.
+    pub per: Duration,
+    /// IPv6 addresses with the same first so many bits count as one client.
+    pub ipv6_prefix: u8,
+}
+
+/// How many operations a user may run at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseLimits {
+    /// Leases a user; `None`: any number.
+    pub per_user: Option<u32>,
+    /// How long a lease lasts unless it is renewed.
+    pub ttl: Duration,
+    /// Users tracked at once; the least recently used is forgotten.
+    pub tracked_users: usize,
+    /// Users are forgotten after so long without a request.
+    pub track_for: Duration,
+}
+
+/// Whom to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Told when a session ends; `None`: nobody is.
+    pub session_closed: Option<Hook>,
+}
+
+/// An HTTP endpoint of the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Where it is: `http` or `https`.
+    pub url: String,
+    /// What notices are signed with; `None`: they are not.
+    pub secret: Option<Secret>,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// How often a notice is tried.
+    pub max_attempts: u32,
+    /// How old a notice may get.
+    pub max_age: Duration,
+}
+
+/// How the heaviest users are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopUsers {
+    /// How many.
+    pub count: usize,
+    /// Under which name, in metrics.
+    pub label: TopUserLabel,
+}
+
+/// How a user is named in a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopUserLabel {
+    /// A keyed hash, 12 hex digits.
+    Hash,
+    /// The name itself.
+    Plain,
+    /// Not at all: no series.
+    None,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// From which level on.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// From which level on lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,18 @@
+//! Sessgate: a session gateway sidecar.
+//!
+//! Data flows one way: door → gateway → store. Read the modules in this order:
+//!
+//! 0. [`clock`], [`session`]: time and what a session is; pure.
+//! 1. [`config`], [`metrics`]: what an operator sets and sees.
+//! 2. [`store`]: the storage tier.
+//! 3. [`gateway`]: memory tier, limits, sweep, hooks: the rules.
+//! 4. [`doors`]: the wire formats.
+//! 5. [`app`], [`shutdown`]: the only wiring.
+//!
+//! A module uses only modules on lower floors. ARCHITECTURE.md has the rest.
+
+pub mod clock;
+pub mod config;
+pub mod metrics;
+pub mod session;
+pub mod store;

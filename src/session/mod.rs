@@ -1,0 +1,16 @@
+//! What a session is: pure values, no I/O.
+//!
+//! Reading order: [`id`] the handle that is safe to show, [`token`] the secret and the key derived from it,
+//! [`record`] what is kept, [`lifetime`] when it ends and why, [`limits`] how many there may be.
+
+pub mod id;
+pub mod lifetime;
+pub mod limits;
+pub mod record;
+pub mod token;
+
+pub use id::{EventId, LeaseId, SessionId};
+pub use lifetime::{EndReason, Lifetimes, Verdict};
+pub use limits::{Capacity, OnExcess, UserLimit, UserLimits};
+pub use record::{Ended, Session, StoredSession, UserName};
+pub use token::{Generator, OsGenerator, SessionKey, Token};

@@ -1,0 +1,3 @@
+//! Every integration test, in one binary. Each module is one subject.
+
+mod support;

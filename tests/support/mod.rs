@@ -1,0 +1,1 @@
+//! Fixtures: gateway, client, scrape and server processes.
