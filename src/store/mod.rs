@@ -99,6 +99,36 @@ pub enum UpdateError {
     Store(#[from] StoreError),
 }
 
+/// What an error says of the store itself: a refusal, by a limit or a revision, is an answer and no failure.
+pub trait Failure {
+    /// The store's own failure, if that is what it is.
+    fn failure(&self) -> Option<&StoreError>;
+}
+
+impl Failure for StoreError {
+    fn failure(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl Failure for CreateError {
+    fn failure(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::UserLimit | Self::StorageFull => None,
+        }
+    }
+}
+
+impl Failure for UpdateError {
+    fn failure(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::NotFound | Self::RevisionMismatch { .. } | Self::StorageFull => None,
+        }
+    }
+}
+
 /// A change of a session's data.
 #[derive(Clone, Debug)]
 pub struct Update {

@@ -1,0 +1,38 @@
+# Two commands are enough: `make run` serves, `make test` checks everything. Both install what they need.
+.PHONY: run test lint unit container soak bench docs clean help
+
+help:      ## This list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 12
+
+run:       ## Builds and serves on the defaults of config.yaml
+	@scripts/setup run
+	cargo run --release --locked -- run
+
+test: lint unit container ## Formatting, lints, documentation and all tests: what CI runs
+
+lint:      ## Formatting, clippy and documentation, warnings denied
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+
+unit:      ## All tests of the crate, against real files, processes and clocks
+	@scripts/setup test
+	cargo test --locked
+
+container: ## Builds the container image without a registry, and runs it
+	@scripts/setup test
+	scripts/container-test
+
+soak:      ## The long runs: the experiments in full length
+	@scripts/setup test
+	SESSGATE_SOAK=1 cargo test --locked --release -- experiments --nocapture --test-threads=1
+
+bench:     ## Every comparison with a peer, side by side; writes benches/RESULTS.md
+	@scripts/setup bench
+	cargo bench --locked --bench compare
+
+docs:      ## Regenerates the generated documentation
+	SESSGATE_REGENERATE=1 cargo test --locked -- generated
+
+clean:
+	cargo clean

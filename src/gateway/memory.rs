@@ -1,0 +1,416 @@
+//! The memory tier: a bounded cache in front of the store, with the clocks of what it holds.
+//!
+//! Three rules make it safe to answer from:
+//! - An entry is inserted only under the guard that was taken *before* the store was read or written. A removal in
+//!   between kills the guard, so a session that ended meanwhile cannot come back.
+//! - A newer revision replaces an older one and never the reverse; what is not here is never inserted by a writer
+//!   without a guard.
+//! - Whether an entry is still alive is judged by the caller on every read. Nothing here waits for a sweep.
+//!
+//! One capacity enforces both limits: an entry weighs its bytes, but at least `memory_bytes / memory_sessions`.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult, PlaceholderGuard};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
+
+use crate::clock::Timestamp;
+use crate::metrics::Metrics;
+use crate::metrics::labels::MemoryEviction;
+use crate::session::{Session, SessionKey, StoredSession};
+
+/// Locks that the cache is split into. More would waste room when one part is full and another not.
+const SHARDS: u64 = 8;
+/// What an entry takes beside its data: the entry itself, its slot and index in the cache, its place in the timers.
+const ENTRY_OVERHEAD: u64 = 256;
+/// Timers that one call of [`Memory::advance`] looks at, so that it never holds up its caller for long.
+const TIMERS_PER_ADVANCE: usize = 10_000;
+/// Buckets that the time until a timer is due is cut into: a timer rings late by at most that part of its delay.
+const TIMER_PRECISION: i64 = 64;
+
+/// A session in memory.
+pub struct Entry {
+    /// The session.
+    pub session: Session,
+    last_activity: AtomicI64,
+    saved_activity: AtomicI64,
+    /// When its timer rings; a timer with any other time is a left-over of an earlier stay.
+    timer: AtomicI64,
+    weight: AtomicU64,
+    stale: AtomicBool,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.session.fmt(f)
+    }
+}
+
+impl Entry {
+    /// Wraps a session as the store has it.
+    #[must_use]
+    pub fn new(session: Session, last_activity: Timestamp) -> Self {
+        Self {
+            session,
+            last_activity: AtomicI64::new(last_activity.as_millis()),
+            saved_activity: AtomicI64::new(last_activity.as_millis()),
+            timer: AtomicI64::new(0),
+            weight: AtomicU64::new(0),
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// Its last use.
+    #[must_use]
+    pub fn last_activity(&self) -> Timestamp {
+        Timestamp::from_millis(self.last_activity.load(Ordering::Relaxed))
+    }
+
+    /// Notes a use at `now`. True if that is to be saved: the last save is `interval` old.
+    pub(super) fn touch(&self, now: Timestamp, interval: Duration) -> bool {
+        let now = now.as_millis();
+        if self.last_activity.load(Ordering::Relaxed) < now {
+            self.last_activity.fetch_max(now, Ordering::Relaxed);
+        }
+        let saved = self.saved_activity.load(Ordering::Relaxed);
+        // Of several that see the same old save, one claims the next.
+        now.saturating_sub(saved) >= i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
+            && self.saved_activity.compare_exchange(saved, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes back the claim of [`touch`](Self::touch): the save did not happen, the next use shall try again.
+    pub(super) fn unsaved(&self) {
+        self.saved_activity.store(i64::MIN / 2, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        let user = self.session.user.as_ref().map_or(0, |user| user.as_str().len());
+        ENTRY_OVERHEAD + (self.session.data.len() + user) as u64
+    }
+}
+
+/// The weight is written under the cache's own lock, so that the cache's sum stays right.
+#[derive(Clone)]
+struct ByWeight;
+
+impl Weighter<SessionKey, Arc<Entry>> for ByWeight {
+    fn weight(&self, _: &SessionKey, entry: &Arc<Entry>) -> u64 {
+        entry.weight.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts what leaves for want of room. It runs under a lock of the cache: plain counting, no clock.
+#[derive(Clone)]
+struct Departures(Arc<Shared>);
+
+impl Lifecycle<SessionKey, Arc<Entry>> for Departures {
+    /// Entries that left, to be dropped outside the lock.
+    type RequestState = Vec<Arc<Entry>>;
+
+    fn on_evict(&self, evicted: &mut Self::RequestState, _: SessionKey, entry: Arc<Entry>) {
+        self.0.departed(&entry, MemoryEviction::Lru);
+        evicted.push(entry);
+    }
+}
+
+struct Shared {
+    metrics: Arc<Metrics>,
+    /// The time at the last call of `advance`: good enough to say how long an evicted entry had not been used.
+    about_now: AtomicI64,
+    stale: AtomicI64,
+}
+
+impl Shared {
+    fn departed(&self, entry: &Entry, why: MemoryEviction) {
+        if entry.stale.swap(false, Ordering::Relaxed) {
+            self.stale.fetch_sub(1, Ordering::Relaxed);
+        }
+        let about_now = Timestamp::from_millis(self.about_now.load(Ordering::Relaxed));
+        self.metrics.memory_eviction(why, about_now.since(entry.last_activity()));
+    }
+}
+
+type Sessions = Cache<SessionKey, Arc<Entry>, ByWeight, DefaultHashBuilder, Departures>;
+
+/// The right to insert one entry, unless it is removed in the meantime.
+pub(super) struct Reservation<'m> {
+    guard: PlaceholderGuard<'m, SessionKey, Arc<Entry>, ByWeight, DefaultHashBuilder, Departures>,
+    memory: &'m Memory,
+    key: SessionKey,
+}
+
+impl Reservation<'_> {
+    /// Inserts what the store said, unless the session was removed since the reservation was made.
+    pub(super) fn fill(self, entry: &Arc<Entry>) {
+        entry.weight.store(self.memory.weigh(entry), Ordering::Relaxed);
+        let mut evicted = Vec::new();
+        if self.guard.insert_with_lifecycle(Arc::clone(entry), &mut evicted).is_ok() {
+            self.memory.watch(&self.key, entry);
+        }
+    }
+}
+
+/// The limits and clocks of the memory tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoryRules {
+    pub sessions: u64,
+    pub bytes: u64,
+    pub stale_after: Duration,
+    pub memory_idle: Duration,
+}
+
+/// The memory tier.
+pub(super) struct Memory {
+    sessions: Sessions,
+    shared: Arc<Shared>,
+    /// The least that an entry weighs.
+    least_weight: AtomicU64,
+    timers: Mutex<Timers>,
+}
+
+/// Keys by the time at which their entry is to be looked at.
+struct Timers {
+    rules: MemoryRules,
+    due: BTreeMap<i64, Vec<KeyPrefix>>,
+    len: usize,
+}
+
+/// The first eight bytes of a key: enough to find its entry. Should two share them, one is looked at for the other,
+/// which does no harm: what happens to it is judged by its own clocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct KeyPrefix([u8; 8]);
+
+impl KeyPrefix {
+    fn of(key: &SessionKey) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Hash for KeyPrefix {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As `SessionKey` does it.
+        state.write_u64(u64::from_le_bytes(self.0));
+    }
+}
+
+impl Equivalent<SessionKey> for KeyPrefix {
+    fn equivalent(&self, key: &SessionKey) -> bool {
+        key.as_bytes().starts_with(&self.0)
+    }
+}
+
+impl Memory {
+    pub(super) fn new(rules: MemoryRules, metrics: Arc<Metrics>) -> Self {
+        let shared = Arc::new(Shared { metrics, about_now: AtomicI64::new(0), stale: AtomicI64::new(0) });
+        let (least_weight, capacity) = capacity(rules);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(usize::try_from(rules.sessions).unwrap_or(usize::MAX).min(1 << 16))
+            .weight_capacity(capacity)
+            .shards(usize::try_from(SHARDS).unwrap_or(1))
+            .build()
+            .unwrap_or_else(|_| unreachable!("both capacities are given"));
+        Self {
+            sessions: Cache::with_options(
+                options,
+                ByWeight,
+                DefaultHashBuilder::default(),
+                Departures(Arc::clone(&shared)),
+            ),
+            shared,
+            least_weight: AtomicU64::new(least_weight),
+            timers: Mutex::new(Timers { rules, due: BTreeMap::new(), len: 0 }),
+        }
+    }
+
+    /// Sessions held.
+    pub(super) fn len(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
+    /// Sessions held that count as stale.
+    pub(super) fn stale(&self) -> u64 {
+        u64::try_from(self.shared.stale.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The entry under `key`, if it is here.
+    pub(super) fn get(&self, key: &SessionKey) -> Option<Arc<Entry>> {
+        self.sessions.get(key)
+    }
+
+    /// The entry under `key`, or the right to insert it. Waits while another caller holds that right.
+    pub(super) async fn get_or_reserve(&self, key: &SessionKey) -> Result<Arc<Entry>, Reservation<'_>> {
+        let found = self.sessions.get_value_or_guard_async(key).await;
+        found.map_err(|guard| Reservation { guard, memory: self, key: *key })
+    }
+
+    /// Brings an entry that is here up to the given state, which the store has just confirmed.
+    pub(super) fn refresh(&self, stored: &StoredSession) -> Arc<Entry> {
+        let fresh = Arc::new(Entry::new(stored.session.clone(), stored.last_activity));
+        fresh.weight.store(self.weigh(&fresh), Ordering::Relaxed);
+        let outcome = self.sessions.entry(&stored.key, Some(Duration::ZERO), |_, held| {
+            if held.session.revision < fresh.session.revision {
+                fresh.last_activity.fetch_max(held.last_activity.load(Ordering::Relaxed), Ordering::Relaxed);
+                // The timer of the old entry is also the new one's.
+                fresh.timer.store(held.timer.load(Ordering::Relaxed), Ordering::Relaxed);
+                if held.stale.swap(false, Ordering::Relaxed) {
+                    self.shared.stale.fetch_sub(1, Ordering::Relaxed);
+                }
+                *held = Arc::clone(&fresh);
+            }
+            EntryAction::Retain(())
+        });
+        if matches!(outcome, EntryResult::Timeout) {
+            // A read is under way that may have seen the older state: it must not be kept.
+            self.sessions.remove(&stored.key);
+        }
+        fresh
+    }
+
+    /// Removes an entry because its session ended, and whatever read of it is under way.
+    pub(super) fn remove(&self, key: &SessionKey) {
+        if let Some((_, entry)) = self.sessions.remove(key) {
+            self.shared.departed(&entry, MemoryEviction::Ended);
+        }
+    }
+
+    /// A use of an entry that counted as stale.
+    pub(super) fn revived(&self, entry: &Entry) {
+        if entry.stale.load(Ordering::Relaxed) && entry.stale.swap(false, Ordering::Relaxed) {
+            self.shared.stale.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts changed rules in force: weighs what is here anew, then fits it into the new capacity.
+    ///
+    /// Costs a pass over the entries, which an operator's change of these few keys is worth; look-ups go on meanwhile.
+    pub(super) fn apply(&self, rules: MemoryRules) {
+        if std::mem::replace(&mut self.timers().rules, rules) == rules {
+            return;
+        }
+        let (least_weight, capacity) = capacity(rules);
+        self.least_weight.store(least_weight, Ordering::Relaxed);
+        for (key, entry) in self.sessions.iter() {
+            let weight = self.weigh(&entry);
+            let _ = self.sessions.entry(&key, Some(Duration::ZERO), |_, held| {
+                held.weight.store(weight.max(least_weight), Ordering::Relaxed);
+                EntryAction::Retain(())
+            });
+        }
+        self.sessions.set_capacity(capacity);
+        self.rebuild_timers();
+    }
+
+    /// Lets time pass: notes entries that have become stale, and drops those unused for `memory_idle`.
+    ///
+    /// The cost follows the timers that ring, not what is held. True if more are due than one call may look at.
+    pub(super) fn advance(&self, now: Timestamp) -> bool {
+        self.shared.about_now.store(now.as_millis(), Ordering::Relaxed);
+        for _ in 0..TIMERS_PER_ADVANCE {
+            let Some((due, prefix, rules)) = self.timers().ring(now) else { return false };
+            let Some(entry) = self.sessions.peek(&prefix) else { continue };
+            if entry.timer.load(Ordering::Relaxed) != due {
+                continue; // left over from an earlier stay in memory
+            }
+            self.look_at(&prefix, &entry, rules, now);
+        }
+        true
+    }
+
+    fn look_at(&self, prefix: &KeyPrefix, entry: &Entry, rules: MemoryRules, now: Timestamp) {
+        let idle = now.since(entry.last_activity());
+        if idle >= rules.memory_idle {
+            let removed = self.sessions.remove_if(prefix, |held| now.since(held.last_activity()) >= rules.memory_idle);
+            if let Some((_, entry)) = removed {
+                self.shared.departed(&entry, MemoryEviction::MemoryIdle);
+                return;
+            }
+        }
+        if idle >= rules.stale_after {
+            if !entry.stale.swap(true, Ordering::Relaxed) {
+                self.shared.stale.fetch_add(1, Ordering::Relaxed);
+            }
+            // A use between the look at the clock and the mark would leave the mark on a fresh session.
+            if now.since(entry.last_activity()) < rules.stale_after {
+                self.revived(entry);
+            }
+        }
+        self.timers().set(*prefix, entry, now);
+    }
+
+    fn watch(&self, key: &SessionKey, entry: &Entry) {
+        let mut timers = self.timers();
+        timers.set(KeyPrefix::of(key), entry, entry.last_activity());
+        // Entries that were evicted leave their timers behind; when these are the most, start over.
+        let crowded = timers.len > 1024 && timers.len as u64 > 4 * self.len();
+        drop(timers);
+        if crowded {
+            self.rebuild_timers();
+        }
+    }
+
+    fn rebuild_timers(&self) {
+        let about_now = Timestamp::from_millis(self.shared.about_now.load(Ordering::Relaxed));
+        {
+            let mut timers = self.timers();
+            timers.due.clear();
+            timers.len = 0;
+        }
+        for (key, entry) in self.sessions.iter() {
+            self.timers().set(KeyPrefix::of(&key), &entry, about_now);
+        }
+    }
+
+    fn weigh(&self, entry: &Entry) -> u64 {
+        entry.bytes().max(self.least_weight.load(Ordering::Relaxed))
+    }
+
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        // Each change of the timers is complete in itself, so a panic elsewhere leaves them usable.
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Timers {
+    /// Sets the timer of an entry to its next clock: stale first, then `memory_idle`.
+    fn set(&mut self, prefix: KeyPrefix, entry: &Entry, now: Timestamp) {
+        let last = entry.last_activity();
+        let next = [self.rules.stale_after, self.rules.memory_idle]
+            .into_iter()
+            .map(|delay| last + delay)
+            .filter(|due| *due > now)
+            .min()
+            .unwrap_or(last + self.rules.memory_idle);
+        // Rounding up to a part of the delay keeps the number of distinct times small.
+        let grain = ((next.as_millis() - now.as_millis()) / TIMER_PRECISION).clamp(100, 3_600_000);
+        let due = next.as_millis().div_euclid(grain).saturating_add(1).saturating_mul(grain);
+        entry.timer.store(due, Ordering::Relaxed);
+        self.due.entry(due).or_default().push(prefix);
+        self.len += 1;
+    }
+
+    /// The next timer that is due at `now`.
+    fn ring(&mut self, now: Timestamp) -> Option<(i64, KeyPrefix, MemoryRules)> {
+        let mut first = self.due.first_entry().filter(|first| *first.key() <= now.as_millis())?;
+        let due = *first.key();
+        let prefix = first.get_mut().pop();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        self.len -= usize::from(prefix.is_some());
+        prefix.map(|prefix| (due, prefix, self.rules))
+    }
+}
+
+/// The least weight of an entry, and the capacity that holds both limits. The capacity is a multiple of what each
+/// part of the cache may hold, so that the parts together never hold more than allowed.
+fn capacity(rules: MemoryRules) -> (u64, u64) {
+    let sessions = rules.sessions.max(1);
+    let least = rules.bytes.div_ceil(sessions).max(1);
+    let whole = if sessions >= SHARDS { sessions - sessions % SHARDS } else { sessions };
+    (least, least.saturating_mul(whole).min(rules.bytes.max(least)))
+}

@@ -1,0 +1,253 @@
+//! The gateway: the rules of the product, between the doors and the store.
+//!
+//! - [`memory`] answers what is hot; `touches` saves its activity in batches.
+//! - `limits` holds the limits that are not the store's.
+//! - `sweep` closes what is due, and keeps both tiers in bounds.
+//! - `outbox` tells the app.
+//!
+//! A change goes to the store first and to memory second. It runs to its end even if the caller goes away in
+//! between, so that memory never keeps what the store has ended.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, Now, Timestamp};
+use crate::config::settings::Settings;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{LookupResult, LookupTier, Outcome, StoreOp};
+use crate::session::{Generator, SessionKey, Verdict};
+use crate::store::{Failure, Figures, Store, StoreError, Terms};
+
+pub mod api;
+mod change;
+mod limits;
+mod manage;
+pub mod memory;
+mod outbox;
+mod sweep;
+mod touches;
+
+pub use api::{CreateRequest, Created, GatewayError, Lease, Slide, Stats, View};
+use limits::creation_rate::CreationLimiter;
+use limits::leases::Leases;
+use limits::storage_cap::Watermarks;
+use memory::{Entry, Memory, MemoryRules};
+use outbox::Courier;
+use touches::Touches;
+
+/// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
+const BATCH: usize = 500;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The configuration to start with.
+    pub settings: Arc<Settings>,
+    /// The storage tier.
+    pub store: Arc<dyn Store>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where tokens and ids come from.
+    pub generator: Arc<dyn Generator>,
+    /// Where events are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The gateway. One a process; every door asks it.
+pub struct Gateway {
+    settings: ArcSwap<Settings>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    generator: Arc<dyn Generator>,
+    metrics: Arc<Metrics>,
+    memory: Memory,
+    touches: Touches,
+    creations: CreationLimiter,
+    leases: Leases,
+    courier: Courier,
+    upkeep: Mutex<Upkeep>,
+    /// Wakes the sweep when its interval has changed.
+    settings_changed: Notify,
+    /// The store's figures, at most a second old.
+    figures: ArcSwap<Figures>,
+}
+
+/// What the upkeep remembers from one second to the next.
+#[derive(Default)]
+struct Upkeep {
+    watermarks: Watermarks,
+    /// A limit was lowered, or may have been while we were away: users may hold more than they may.
+    trim_users: bool,
+}
+
+/// What memory knows of a key.
+#[derive(Debug)]
+pub enum MemoryLookUp {
+    /// A live session.
+    Hit(View),
+    /// A session whose time is over: to the caller there is none.
+    Expired,
+    /// Nothing; the store may know more.
+    Absent,
+}
+
+impl Gateway {
+    /// Puts the parts together. Background work starts with [`run`](Self::run).
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { settings, store, clock, generator, metrics } = parts;
+        metrics.sweep_interval(settings.lifetimes.sweep_interval);
+        Arc::new(Self {
+            memory: Memory::new(memory_rules(&settings), Arc::clone(&metrics)),
+            touches: Touches::default(),
+            creations: CreationLimiter::default(),
+            leases: Leases::default(),
+            courier: Courier::new(),
+            upkeep: Mutex::new(Upkeep { watermarks: Watermarks::default(), trim_users: true }),
+            settings_changed: Notify::new(),
+            figures: ArcSwap::default(),
+            settings: ArcSwap::new(settings),
+            store,
+            clock,
+            generator,
+            metrics,
+        })
+    }
+
+    /// The configuration in force.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().at
+    }
+
+    /// Puts a changed configuration in force: for newcomers at once, for what is there at a bounded rate.
+    pub fn apply(&self, settings: Arc<Settings>) {
+        self.metrics.sweep_interval(settings.lifetimes.sweep_interval);
+        self.settings.store(Arc::clone(&settings));
+        self.memory.apply(memory_rules(&settings));
+        if let Ok(mut upkeep) = self.upkeep.lock() {
+            upkeep.trim_users = true;
+        }
+        self.settings_changed.notify_waiters();
+    }
+
+    /// Looks a session up in memory only, and counts the look-up unless the answer is [`MemoryLookUp::Absent`].
+    ///
+    /// The hot path: no store, no log line, no waiting.
+    pub fn look_up_in_memory(&self, key: &SessionKey, slide: Slide) -> MemoryLookUp {
+        let now = self.clock.now();
+        match self.memory.get(key) {
+            None => MemoryLookUp::Absent,
+            Some(entry) => match self.use_entry(key, entry, slide, now.at) {
+                Some(view) => {
+                    self.metrics.lookup(LookupTier::Memory, LookupResult::Hit, now.mark.elapsed());
+                    MemoryLookUp::Hit(view)
+                }
+                None => {
+                    self.metrics.lookup(LookupTier::Memory, LookupResult::Expired, now.mark.elapsed());
+                    MemoryLookUp::Expired
+                }
+            },
+        }
+    }
+
+    /// Looks a session up.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotFound`] if there is none or its time is over, [`GatewayError::Unavailable`] if the store fails.
+    pub async fn look_up(self: &Arc<Self>, key: SessionKey, slide: Slide) -> Result<View, GatewayError> {
+        match self.look_up_in_memory(&key, slide) {
+            MemoryLookUp::Hit(view) => return Ok(view),
+            MemoryLookUp::Expired => return Err(GatewayError::NotFound),
+            MemoryLookUp::Absent => {}
+        }
+        let started = self.clock.now();
+        let (tier, result) = self.look_up_in_store(key, slide, started).await;
+        let label = match &result {
+            Ok(Some(_)) => LookupResult::Hit,
+            Ok(None) if tier == LookupTier::None => LookupResult::Miss,
+            Ok(None) => LookupResult::Expired,
+            Err(_) => LookupResult::Error,
+        };
+        self.metrics.lookup(tier, label, started.mark.elapsed());
+        result?.ok_or(GatewayError::NotFound)
+    }
+
+    async fn look_up_in_store(
+        &self,
+        key: SessionKey,
+        slide: Slide,
+        now: Now,
+    ) -> (LookupTier, Result<Option<View>, GatewayError>) {
+        let reservation = match self.memory.get_or_reserve(&key).await {
+            // Another caller has just read it.
+            Ok(entry) => return (LookupTier::Memory, Ok(self.use_entry(&key, entry, slide, now.at))),
+            Err(reservation) => reservation,
+        };
+        match self.timed(StoreOp::Load, self.store.load(key)).await {
+            Ok(Some(stored)) => {
+                let entry = Arc::new(Entry::new(stored.session, stored.last_activity));
+                let view = self.use_entry(&key, Arc::clone(&entry), slide, now.at);
+                if view.is_some() {
+                    reservation.fill(&entry);
+                }
+                (LookupTier::Storage, Ok(view))
+            }
+            Ok(None) => (LookupTier::None, Ok(None)),
+            Err(error) => (LookupTier::None, Err(GatewayError::Unavailable(error))),
+        }
+    }
+
+    /// Judges an entry, and counts the look-up as use if it is one. `None`: its time is over.
+    fn use_entry(&self, key: &SessionKey, entry: Arc<Entry>, slide: Slide, now: Timestamp) -> Option<View> {
+        let settings = self.settings.load();
+        let clocks = &settings.lifetimes.clocks;
+        let last_activity = entry.last_activity();
+        let Verdict::Live { expires_at, stale } = clocks.judge(&entry.session, last_activity, now) else {
+            return None;
+        };
+        match slide {
+            Slide::Peek => Some(View { entry, last_activity, expires_at, stale }),
+            Slide::Touch => {
+                if entry.touch(now, clocks.touch_interval()) {
+                    self.touches.push(*key, &entry);
+                }
+                self.memory.revived(&entry);
+                let (expires_at, _) = clocks.end_of(&entry.session, now);
+                Some(View { entry, last_activity: now.max(last_activity), expires_at, stale })
+            }
+        }
+    }
+
+    fn terms(&self, now: Timestamp) -> Terms {
+        let settings = self.settings.load();
+        let notify = settings.hooks.session_closed.is_some();
+        Terms { now, lifetimes: settings.lifetimes.clocks, notify }
+    }
+
+    /// Runs a step of the store and counts it.
+    async fn timed<T, E: Failure>(&self, op: StoreOp, step: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let started = self.clock.now().mark;
+        let result = step.await;
+        let failure = result.as_ref().err().and_then(Failure::failure);
+        let outcome = if failure.is_some() { Outcome::Error } else { Outcome::Ok };
+        self.metrics.store_operation(op, outcome, started.elapsed());
+        self.metrics.store_up(!matches!(failure, Some(StoreError::Unavailable(_) | StoreError::Damaged(_))));
+        result
+    }
+}
+
+fn memory_rules(settings: &Settings) -> MemoryRules {
+    MemoryRules {
+        sessions: settings.limits.memory_sessions,
+        bytes: settings.limits.memory_bytes,
+        stale_after: settings.lifetimes.clocks.stale_after,
+        memory_idle: settings.lifetimes.memory_idle,
+    }
+}

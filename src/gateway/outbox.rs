@@ -1,0 +1,200 @@
+//! Telling the app that sessions ended: notices from the store's outbox, delivered at least once, in the background.
+//!
+//! Signed as Standard Webhooks 1.0 asks: `webhook-id`, `webhook-timestamp`, and `webhook-signature` with the
+//! HMAC-SHA256 of `id.timestamp.body`. Nothing waits for a delivery, and what waits is in the store, not in memory.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tokio::sync::Notify;
+
+use super::Gateway;
+use crate::config::settings::{Hook, Secret};
+use crate::metrics::labels::{HookResult, StoreOp};
+use crate::session::EventId;
+use crate::store::{NOTICE_LEASE, Notice, Settlement, StoreError};
+
+/// Deliveries under way at once: an endpoint that hangs holds this many sockets, no more.
+const CONCURRENT: usize = 16;
+/// The first wait after a failure; it doubles with each, up to [`LAST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts.
+const LAST_WAIT: Duration = Duration::from_secs(3600);
+/// How often the outbox is looked at when nothing new comes in.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What delivers: the HTTP client, and the bell that new notices ring.
+pub(super) struct Courier {
+    client: Mutex<Option<reqwest::Client>>,
+    bell: Notify,
+}
+
+impl Courier {
+    pub(super) fn new() -> Self {
+        Self { client: Mutex::new(None), bell: Notify::new() }
+    }
+
+    /// There is something to deliver.
+    pub(super) fn wake(&self) {
+        self.bell.notify_one();
+    }
+
+    /// The client, made at the first need: most sidecars start without a hook.
+    fn client(&self) -> Result<reqwest::Client, String> {
+        let mut client = self.client.lock().map_err(|_| "an earlier attempt panicked".to_owned())?;
+        if let Some(client) = &*client {
+            return Ok(client.clone());
+        }
+        let built = reqwest::Client::builder()
+            // A redirect would let the endpoint choose where session events go.
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(CONCURRENT)
+            .user_agent(concat!("sessgate/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .build()
+            .map_err(|error| format!("the HTTP client could not be set up: {error}"))?;
+        Ok(client.insert(built).clone())
+    }
+}
+
+impl Gateway {
+    pub(super) async fn deliver_for_ever(&self) {
+        loop {
+            match self.deliver_due().await {
+                // More may be due already.
+                Ok(delivered) if delivered == CONCURRENT => {}
+                Ok(_) => {
+                    let _ = tokio::time::timeout(LOOK_INTERVAL, self.courier.bell.notified()).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox could not be read; notices wait in it");
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Tries to deliver what is due, at most as many notices as may be under way at once. How many were tried.
+    ///
+    /// # Errors
+    /// If the outbox cannot be read or written; what was delivered but not noted is delivered again later.
+    pub async fn deliver_due(&self) -> Result<usize, StoreError> {
+        let Some(hook) = self.settings().hooks.session_closed.clone() else { return Ok(0) };
+        let now = self.now();
+        let due = self.timed(StoreOp::Notices, self.store.take_notices(now, CONCURRENT)).await?;
+        let tried = due.len();
+        if tried == 0 {
+            return Ok(0);
+        }
+        let attempts = due.into_iter().map(|notice| self.attempt(notice, &hook));
+        let settled = futures_util::future::join_all(attempts).await;
+        self.timed(StoreOp::Notices, self.store.settle_notices(settled)).await?;
+        Ok(tried)
+    }
+
+    async fn attempt(&self, notice: Notice, hook: &Hook) -> (EventId, Settlement) {
+        let started = Instant::now();
+        let outcome = self.post(&notice, hook).await;
+        let now = self.now();
+        let attempts = notice.attempts + 1;
+        let over = attempts >= hook.max_attempts || now.since(notice.at) >= hook.max_age;
+        let (result, settlement) = match &outcome {
+            Ok(()) => (HookResult::Ok, Settlement::Remove),
+            Err(_) if over => (HookResult::Dropped, Settlement::Remove),
+            Err(_) => (HookResult::Retried, Settlement::RetryAt(now + self.wait_after(attempts))),
+        };
+        if let Err(error) = outcome {
+            let (event, session) = (notice.event_id, notice.id);
+            if over {
+                tracing::error!(%event, %session, attempts, error, "hook given up: the app was not told that the session ended");
+            } else {
+                tracing::warn!(%event, %session, attempts, error, "hook failed and will be tried again; see hooks.session_closed");
+            }
+        }
+        self.metrics.hook(result, started.elapsed());
+        (notice.event_id, settlement)
+    }
+
+    async fn post(&self, notice: &Notice, hook: &Hook) -> Result<(), String> {
+        let body = body_of(notice);
+        let event = notice.event_id.to_string();
+        let timestamp = self.now().as_millis() / 1_000;
+        let mut request = self
+            .courier
+            .client()?
+            .post(&hook.url)
+            .timeout(hook.timeout.min(NOTICE_LEASE / 2))
+            .header("content-type", "application/json")
+            .header("webhook-id", &event)
+            .header("webhook-timestamp", timestamp.to_string());
+        if let Some(secret) = &hook.secret {
+            request = request.header("webhook-signature", sign(secret, &event, timestamp, &body));
+        }
+        // The error's own text holds the URL, which may hold credentials.
+        let response = request.body(body).send().await.map_err(|error| why(&error.without_url()))?;
+        let status = response.status();
+        if status.is_success() { Ok(()) } else { Err(format!("the endpoint answered {status}")) }
+    }
+
+    /// Exponential, with up to a quarter off at random, so that notices that failed together do not return together.
+    fn wait_after(&self, attempts: u32) -> Duration {
+        let full = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
+        let mut random = [0];
+        self.generator.fill(&mut random);
+        let full = full.min(LAST_WAIT);
+        full - full / 4 * u32::from(random[0]) / 255
+    }
+}
+
+fn body_of(notice: &Notice) -> String {
+    serde_json::json!({
+        "event_id": notice.event_id,
+        "id": notice.id,
+        "user": notice.user.as_ref().map(crate::session::UserName::as_str),
+        "reason": notice.reason,
+        "at": notice.at.to_string(),
+    })
+    .to_string()
+}
+
+/// An error and its causes in one line.
+fn why(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// The signature header: `v1,` and the base64 of the HMAC. A secret that starts with `whsec_` is base64 after it, as
+/// the standard writes secrets; any other is taken as it is.
+fn sign(secret: &Secret, event: &str, timestamp: i64, body: &str) -> String {
+    let key = match secret.expose().strip_prefix(b"whsec_").map(|encoded| STANDARD.decode(encoded)) {
+        Some(Ok(decoded)) => decoded,
+        _ => secret.expose().to_vec(),
+    };
+    // HMAC takes a key of any length.
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
+    mac.update(format!("{event}.{timestamp}.").as_bytes());
+    mac.update(body.as_bytes());
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked example in the documentation of the Standard Webhooks reference implementation.
+    #[test]
+    fn signs_as_the_standard_does() {
+        let secret = Secret::new(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_vec());
+        let signature = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+}

@@ -1,0 +1,213 @@
+//! Background work: closing what is due, saving activity, keeping both tiers in bounds, refreshing figures.
+//!
+//! Each step is bounded, and its failure is logged, counted and left to the next round: nothing here stops for good
+//! before the process does.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::{BATCH, Gateway};
+use crate::clock::Timestamp;
+use crate::metrics::Snapshot;
+use crate::metrics::labels::{Outcome, StoreOp};
+use crate::session::SessionKey;
+use crate::store::{Figures, FiguresQuery, StoreError};
+
+/// How often the upkeep runs.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Sessions that a lowered limit ends in one round of the upkeep: nobody shall see a mass log-out.
+const TRIM_PER_ROUND: usize = 100;
+/// Sessions that the storage cap ends in one round of the upkeep, in steps of [`BATCH`]. Creations come with about a
+/// tenth of this rate at most on two cores, so the tier shrinks under any load.
+const ROOM_PER_ROUND: usize = 20 * BATCH;
+/// Touches saved in one step.
+const TOUCH_BATCH: usize = 1_000;
+/// Users asked of the store for the figures; more than `top_users.count` so that the table can be steady.
+const TOP_USERS_MARGIN: usize = 2;
+
+impl Gateway {
+    /// Does all background work until `stop` resolves, then saves what is left.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let background = async {
+            tokio::join!(self.sweep_for_ever(), self.keep_up_for_ever(), self.deliver_for_ever());
+        };
+        tokio::select! {
+            () = background => {}
+            () = stop => {}
+        }
+        self.flush_touches().await;
+    }
+
+    async fn sweep_for_ever(&self) {
+        let mut last = Instant::now();
+        loop {
+            let due = last + self.settings().lifetimes.sweep_interval;
+            tokio::select! {
+                () = sleep_until(due) => {
+                    last = Instant::now();
+                    self.sweep().await;
+                }
+                () = self.settings_changed.notified() => {}
+            }
+        }
+    }
+
+    /// Ends every session whose time is over, and the stale ones if they are to be closed. How many ended.
+    pub async fn sweep(&self) -> u64 {
+        let started = self.clock.now();
+        self.flush_touches().await;
+        let mut total = 0;
+        let outcome = loop {
+            match self.sweep_step().await {
+                Ok(ended) => {
+                    total += ended as u64;
+                    if ended < BATCH {
+                        break Outcome::Ok;
+                    }
+                    // Others shall get their turn at the store between two steps.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the sweep failed; what is due is tried again at the next one");
+                    break Outcome::Error;
+                }
+            }
+        };
+        let took = started.mark.elapsed();
+        self.metrics.sweep(outcome, took, self.now());
+        if total > 0 {
+            tracing::info!(ended = total, took_ms = took.as_millis() as u64, "sweep closed sessions");
+        }
+        total
+    }
+
+    async fn sweep_step(&self) -> Result<usize, StoreError> {
+        let lifetimes = self.settings().lifetimes;
+        let terms = self.terms(self.now());
+        let grace = lifetimes.clocks.touch_interval();
+        let step = self.store.claim_due(lifetimes.close_stale, grace, BATCH, terms);
+        let ended = self.timed(StoreOp::ClaimDue, step).await?;
+        self.ended(&ended);
+        Ok(ended.len())
+    }
+
+    async fn keep_up_for_ever(&self) {
+        let mut ticks = interval(UPKEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.clock.discipline();
+            self.keep_up().await;
+        }
+    }
+
+    /// One round of upkeep; the application runs it every second.
+    pub async fn keep_up(&self) {
+        let now = self.now();
+        while self.memory.advance(now) {
+            tokio::task::yield_now().await;
+        }
+        self.flush_touches().await;
+        self.expire_leases(now);
+        self.metrics.leases_held(self.leases.held());
+        let (addresses, limited) = self.creations.figures(now);
+        self.metrics.rate_limiter(addresses, limited);
+        if let Err(error) = self.keep_store_in_bounds().await {
+            tracing::warn!(%error, "the storage tier could not be kept in bounds; tried again in a second");
+        }
+    }
+
+    async fn keep_store_in_bounds(&self) -> Result<(), StoreError> {
+        let waiting = self.store.notices().await?;
+        self.metrics.hook_queue(waiting.queued);
+        let figures = self.refresh_figures().await?;
+        let limits = self.settings().limits.stored;
+        let (target, trim) = match self.upkeep.lock() {
+            Ok(mut upkeep) => (upkeep.watermarks.target(limits, figures.sessions, figures.bytes), upkeep.trim_users),
+            Err(_) => (None, false),
+        };
+        if let Some(target) = target {
+            let mut ended = BATCH;
+            for _ in 0..ROOM_PER_ROUND / BATCH {
+                if ended < BATCH {
+                    break;
+                }
+                let step = self.store.make_room(target, BATCH, self.terms(self.now()));
+                let victims = self.timed(StoreOp::MakeRoom, step).await?;
+                ended = victims.len();
+                self.ended(&victims);
+            }
+            if ended > 0 {
+                tracing::warn!(
+                    sessions = figures.sessions,
+                    bytes = figures.bytes,
+                    "storage is near its cap: sessions are being ended to make room; see limits.stored_bytes and top users"
+                );
+            }
+        }
+        if trim {
+            let limits = self.settings().limits.per_user.clone();
+            let step = self.store.trim_users(&limits, TRIM_PER_ROUND, self.terms(self.now()));
+            let surplus = self.timed(StoreOp::TrimUsers, step).await?;
+            self.ended(&surplus);
+            if surplus.len() < TRIM_PER_ROUND
+                && let Ok(mut upkeep) = self.upkeep.lock()
+            {
+                upkeep.trim_users = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the store for its figures, publishes them and returns them.
+    pub(super) async fn refresh_figures(&self) -> Result<Arc<Figures>, StoreError> {
+        let settings = self.settings.load_full();
+        let now = self.now();
+        let query = FiguresQuery {
+            stale_before: now - settings.lifetimes.clocks.stale_after,
+            top: settings.top_users.count.max(1) * TOP_USERS_MARGIN,
+            user_limits: settings.limits.per_user.clone(),
+        };
+        let figures = Arc::new(self.timed(StoreOp::Figures, self.store.figures(query)).await?);
+        self.figures.store(Arc::clone(&figures));
+        self.metrics.publish(Snapshot {
+            memory_sessions: self.memory.len(),
+            memory_sessions_limit: settings.limits.memory_sessions,
+            memory_stale: self.memory.stale(),
+            stored_sessions: figures.sessions,
+            stored_sessions_limit: settings.limits.stored.sessions,
+            stored_stale: figures.stale,
+            stale_oldest_age: stale_age(&figures, now, settings.lifetimes.clocks.stale_after),
+            stored_bytes: figures.bytes,
+            stored_bytes_limit: settings.limits.stored.bytes,
+            shared: self.store.is_shared(),
+            users: figures.users,
+            users_at_limit: figures.users_at_limit,
+            user_sessions_limit: settings.limits.per_user.sessions,
+            top_users: figures.top_users.clone(),
+        });
+        Ok(figures)
+    }
+
+    /// Saves the activity that waits. What cannot be saved is offered again at the session's next use.
+    pub(super) async fn flush_touches(&self) {
+        let waiting = self.touches.take();
+        for batch in waiting.chunks(TOUCH_BATCH) {
+            let touches: Vec<(SessionKey, Timestamp)> = batch.iter().map(|(key, at, _)| (*key, *at)).collect();
+            if let Err(error) = self.timed(StoreOp::Touch, self.store.touch(touches)).await {
+                tracing::warn!(%error, sessions = batch.len(), "last activity could not be saved; tried again at the next use");
+                for (_, _, entry) in batch {
+                    entry.unsaved();
+                }
+            }
+        }
+    }
+}
+
+/// How long the oldest stale session has been stale: what shows that closing them does not keep up.
+fn stale_age(figures: &Figures, now: Timestamp, stale_after: Duration) -> Duration {
+    figures.oldest_activity.map_or(Duration::ZERO, |oldest| now.since(oldest).saturating_sub(stale_after))
+}
