@@ -1,4 +1,8 @@
 //! Label values: closed sets, so that every series exists, at 0, from the start.
+//!
+//! A [`Label`] is one label; a [`LabelSet`] is what distinguishes the series of a family, its arity part of the type.
+
+use crate::session::EndReason;
 
 /// A label whose values are known.
 pub trait Label: Copy + 'static {
@@ -6,6 +10,64 @@ pub trait Label: Copy + 'static {
     const ALL: &'static [Self];
     /// The value's text.
     fn as_str(self) -> &'static str;
+    /// The value's place in [`ALL`](Label::ALL).
+    fn index(self) -> usize;
+}
+
+/// The labels of a family: which series there are.
+pub trait LabelSet: Copy + 'static {
+    /// One text a label: an array, so that names and values cannot differ in number.
+    type Texts: AsRef<[&'static str]> + Copy + Send + Sync + 'static;
+    /// How many series there are.
+    const SERIES: usize;
+    /// Every series, by [`index`](LabelSet::index). Empty if the values are open.
+    fn all() -> Vec<Self>;
+    /// The series' place, below [`SERIES`](LabelSet::SERIES).
+    fn index(self) -> usize;
+    /// The values of the labels.
+    fn texts(self) -> Self::Texts;
+}
+
+impl LabelSet for () {
+    type Texts = [&'static str; 0];
+    const SERIES: usize = 1;
+    fn all() -> Vec<Self> {
+        vec![()]
+    }
+    fn index(self) -> usize {
+        0
+    }
+    fn texts(self) -> Self::Texts {
+        []
+    }
+}
+
+impl<A: Label> LabelSet for A {
+    type Texts = [&'static str; 1];
+    const SERIES: usize = A::ALL.len();
+    fn all() -> Vec<Self> {
+        A::ALL.to_vec()
+    }
+    fn index(self) -> usize {
+        Label::index(self)
+    }
+    fn texts(self) -> Self::Texts {
+        [self.as_str()]
+    }
+}
+
+impl<A: Label, B: Label> LabelSet for (A, B) {
+    type Texts = [&'static str; 2];
+    const SERIES: usize = A::ALL.len() * B::ALL.len();
+    fn all() -> Vec<Self> {
+        A::ALL.iter().flat_map(|&a| B::ALL.iter().map(move |&b| (a, b))).collect()
+    }
+    fn index(self) -> usize {
+        self.0.index() * B::ALL.len() + self.1.index()
+    }
+    fn texts(self) -> Self::Texts {
+        [self.0.as_str(), self.1.as_str()]
+    }
 }
 
 macro_rules! label {
@@ -18,6 +80,9 @@ macro_rules! label {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+            fn index(self) -> usize {
+                self as usize
             }
         }
     };
@@ -184,5 +249,101 @@ label! {
         Refused = "refused",
         /// Failed: the sidecar or its store is at fault.
         Failed = "failed",
+    }
+}
+
+impl Label for EndReason {
+    const ALL: &'static [Self] = &Self::ALL;
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Default for Scope {
+    /// What one sidecar alone sees.
+    fn default() -> Self {
+        Self::Local
+    }
+}
+
+/// A departure from a tier. The reasons differ by tier: only from storage does it end the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// From memory.
+    Memory(MemoryEviction),
+    /// From storage.
+    Storage(EndReason),
+}
+
+impl LabelSet for Eviction {
+    /// Tier, reason.
+    type Texts = [&'static str; 2];
+    const SERIES: usize = MemoryEviction::ALL.len() + EndReason::ALL.len();
+    fn all() -> Vec<Self> {
+        let memory = MemoryEviction::ALL.iter().copied().map(Self::Memory);
+        memory.chain(EndReason::ALL.into_iter().map(Self::Storage)).collect()
+    }
+    fn index(self) -> usize {
+        match self {
+            Self::Memory(reason) => Label::index(reason),
+            Self::Storage(reason) => MemoryEviction::ALL.len() + Label::index(reason),
+        }
+    }
+    fn texts(self) -> Self::Texts {
+        match self {
+            Self::Memory(reason) => [Tier::Memory.as_str(), reason.as_str()],
+            Self::Storage(reason) => [Tier::Storage.as_str(), reason.as_str()],
+        }
+    }
+}
+
+/// A tier and who sees it. Memory is always this sidecar's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopedTier {
+    /// The memory tier.
+    Memory,
+    /// The storage tier.
+    Storage(Scope),
+}
+
+impl LabelSet for ScopedTier {
+    /// Tier, scope.
+    type Texts = [&'static str; 2];
+    const SERIES: usize = 1 + Scope::ALL.len();
+    fn all() -> Vec<Self> {
+        std::iter::once(Self::Memory).chain(Scope::ALL.iter().copied().map(Self::Storage)).collect()
+    }
+    fn index(self) -> usize {
+        match self {
+            Self::Memory => 0,
+            Self::Storage(scope) => 1 + Label::index(scope),
+        }
+    }
+    fn texts(self) -> Self::Texts {
+        match self {
+            Self::Memory => [Tier::Memory.as_str(), Scope::Local.as_str()],
+            Self::Storage(scope) => [Tier::Storage.as_str(), scope.as_str()],
+        }
+    }
+}
+
+/// Two labels whose values are not known beforehand: a rank and a user. The family itself bounds its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RankAndUser {}
+
+impl LabelSet for RankAndUser {
+    type Texts = [&'static str; 2];
+    const SERIES: usize = 0;
+    fn all() -> Vec<Self> {
+        Vec::new()
+    }
+    fn index(self) -> usize {
+        match self {}
+    }
+    fn texts(self) -> Self::Texts {
+        match self {}
     }
 }

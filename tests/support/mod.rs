@@ -1,1 +1,3 @@
 //! Fixtures: gateway, client, scrape and server processes.
+
+pub mod exposition;
