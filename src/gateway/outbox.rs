@@ -146,7 +146,7 @@ impl Gateway {
         let mut random = [0];
         self.generator.fill(&mut random);
         let full = full.min(LAST_WAIT);
-        full - full / 4 * u32::from(random[0]) / 255
+        full.saturating_sub(full / 4 * u32::from(random[0]) / 255)
     }
 }
 
