@@ -1,4 +1,4 @@
-//! Metric families with typed labels: [`Counters`], [`Gauges`], [`Histograms`], each an array indexed by label set.
+//! Metric families with typed labels: counters, gauges and histograms, each an array indexed by label set.
 //!
 //! Nothing is looked up by text when something is counted, and a series that the catalogue does not name cannot be
 //! made. The `prometheus` crate takes over at the scrape.

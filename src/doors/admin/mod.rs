@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
@@ -164,9 +164,9 @@ impl AdminService {
     fn is_allowed(&self, headers: &HeaderMap) -> bool {
         let Some(key) = &self.key else { return true };
         let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let presented = bearer.or_else(|| headers.get(KEY_HEADER).map(|value| value.as_bytes()));
+        let presented = bearer.or_else(|| headers.get(KEY_HEADER).map(HeaderValue::as_bytes));
         // Takes the same time wherever the two differ; that their lengths differ may show.
-        presented.is_some_and(|presented| presented.ct_eq(key.expose()).into())
+        presented.is_some_and(|presented| !presented.is_empty() && presented.ct_eq(key.expose()).into())
     }
 }
 
