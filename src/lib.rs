@@ -13,6 +13,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod doors;
 pub mod gateway;
 pub mod metrics;
 pub mod session;

@@ -1,4 +1,5 @@
 //! Every integration test, in one binary. Each module is one subject.
 
+mod admin;
 mod metrics;
 mod support;

@@ -1,0 +1,3 @@
+//! The ways in. Only a door knows its wire format; doors never import each other, nor a concrete store.
+
+pub mod admin;
