@@ -1,3 +1,4 @@
 //! Every integration test, in one binary. Each module is one subject.
 
+mod config;
 mod support;
