@@ -21,6 +21,7 @@ mod reload;
 mod schema;
 pub mod settings;
 pub mod units;
+pub mod watch;
 pub mod yaml;
 
 pub use diff::{Change, ChangedKey, classify};
@@ -30,6 +31,7 @@ pub use problem::{Position, Problem, Problems};
 pub use reload::{ReloadOutcome, reload};
 pub use schema::schema;
 pub use settings::Settings;
+pub use watch::Watcher;
 
 use env::Lookup;
 

@@ -183,7 +183,7 @@ impl<'a> Section<'_, 'a> {
     /// The value of a key.
     pub fn key<K: Kind>(&mut self, name: &'static str, doc: &'static str, kind: &K, default: K::Value) -> K::Value {
         let path = join(&self.path, name);
-        self.reader.declare(&path, doc, or_variable(kind.schema()), Some(kind.show(&default)));
+        self.reader.declare(&path, doc, or_variable(&kind.schema()), Some(kind.show(&default)));
         self.take(name).and_then(|(_, node)| self.reader.scalar(&path, kind, node)).unwrap_or(default)
     }
 
@@ -197,7 +197,7 @@ impl<'a> Section<'_, 'a> {
     ) -> HashMap<String, K::Value> {
         let path = join(&self.path, name);
         let schema = json!({ "type": "object", "maxProperties": max,
-            "additionalProperties": or_variable(kind.schema()) });
+            "additionalProperties": or_variable(&kind.schema()) });
         self.reader.declare(&path, doc, schema, Some(json!({})));
         let Some((_, node)) = self.take(name) else { return HashMap::new() };
         let at = node.at;
@@ -282,6 +282,6 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// Allows an environment variable wherever a value is no text anyway.
-fn or_variable(schema: Json) -> Json {
+fn or_variable(schema: &Json) -> Json {
     json!({ "anyOf": [schema, { "$ref": "#/$defs/variable" }] })
 }

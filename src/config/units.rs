@@ -86,7 +86,8 @@ pub fn show_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, size) in DURATION_UNITS {
         if left >= size {
-            text.push_str(&format!("{}{unit}", left / size));
+            text += &(left / size).to_string();
+            text += unit;
             left %= size;
         }
     }
