@@ -13,6 +13,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod doors;
+pub mod gateway;
 pub mod metrics;
 pub mod session;
+pub mod shutdown;
 pub mod store;
