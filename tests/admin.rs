@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, StatusCode};
 use sessgate::config::settings::Secret;
 use sessgate::doors::admin::{AdminService, Phase, Readiness, Reload};
@@ -88,8 +87,8 @@ impl Fixture {
     }
 }
 
-async fn text(body: Full<Bytes>) -> String {
-    String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
+async fn text(body: Bytes) -> String {
+    String::from_utf8(body.into()).unwrap()
 }
 
 #[tokio::test]

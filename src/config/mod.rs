@@ -26,7 +26,7 @@ pub mod yaml;
 
 pub use diff::{Change, ChangedKey, classify};
 pub use effective::effective;
-pub use files::ReadError;
+pub use files::{ReadError, read_config};
 pub use problem::{Position, Problem, Problems};
 pub use reload::{ReloadOutcome, reload};
 pub use schema::schema;

@@ -99,22 +99,25 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { at, message, hint }) in self.told.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            match at {
-                Some(Position { line, column }) => write!(f, "{}:{line}:{column}: {message}", self.file)?,
-                None => write!(f, "{}: {message}", self.file)?,
-            }
-            if let Some(hint) = hint {
-                write!(f, "\n  hint: {hint}")?;
-            }
+        f.write_str(&self.paragraphs().join("\n"))
+    }
+}
+
+impl Problems {
+    /// Each problem with its place, its hint on a line of its own.
+    #[must_use]
+    pub fn paragraphs(&self) -> Vec<String> {
+        let file = &self.file;
+        let mut paragraphs: Vec<String> = Vec::with_capacity(self.told.len() + 1);
+        for Problem { at, message, hint } in &self.told {
+            let place = at.map(|Position { line, column }| format!(":{line}:{column}")).unwrap_or_default();
+            let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            paragraphs.push(format!("{file}{place}: {message}{hint}"));
         }
         if self.untold > 0 {
-            write!(f, "\n{}: and {} more problems", self.file, self.untold)?;
+            paragraphs.push(format!("{file}: and {} more problems", self.untold));
         }
-        Ok(())
+        paragraphs
     }
 }
 

@@ -332,6 +332,12 @@ impl<L: LabelSet> Histograms<L> {
         mine.add(first + self.bounds.len() + 1, units);
     }
 
+    /// Observations so far.
+    pub(super) fn count(&self, labels: L) -> u64 {
+        let first = labels.index() * self.stride();
+        (first..=first + self.bounds.len()).map(|cell| self.cells.read(cell)).sum()
+    }
+
     /// Cells a series.
     fn stride(&self) -> usize {
         self.bounds.len() + 2

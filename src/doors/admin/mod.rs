@@ -10,6 +10,7 @@
 //! | `GET /readyz` | 200 `ready`, 200 `degraded` without the store, 503 `starting` or `draining` |
 //! | `POST /-/reload` | 200, or 422 with every problem of the file |
 //! | `GET /-/config` | the configuration in force, secrets masked |
+//! | `GET /-/stats` | the figures of the status page, for `sessgate top` |
 //!
 //! Errors are `application/problem+json` (RFC 9457) with a stable `code`. Where a key is set, all but the two health
 //! checks ask for it: those say one word, and an orchestrator that probes them should not hold a secret for it.
@@ -18,12 +19,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use crate::config::settings::Secret;
+use crate::doors::serve::h1::{Head, Service};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Door, RequestOutcome};
 
@@ -67,6 +69,7 @@ enum Route {
     Ready,
     Reload,
     Config,
+    Stats,
 }
 
 impl Route {
@@ -78,6 +81,7 @@ impl Route {
             "/readyz" => Self::Ready,
             "/-/reload" => Self::Reload,
             "/-/config" => Self::Config,
+            "/-/stats" => Self::Stats,
             _ => return None,
         })
     }
@@ -110,21 +114,21 @@ impl AdminService {
     }
 
     /// Answers a request. Its body is not read: no call here has one.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Bytes> {
         let (head, _) = request.into_parts();
         let route = Route::find(head.uri.path());
-        let answer = self.answer(route, &head.method, &head.headers).await;
+        let mut answer = self.answer(route, &head.method, &head.headers).await;
         let outcome = match answer.status() {
             status if status.is_client_error() => RequestOutcome::Refused,
             // "Not ready" is a true answer, not a failure to give one.
             status if status.is_server_error() && route != Some(Route::Ready) => RequestOutcome::Failed,
             _ => RequestOutcome::Ok,
         };
-        self.metrics.request(Door::Admin, outcome);
+        answer.extensions_mut().insert(outcome);
         answer
     }
 
-    async fn answer(&self, route: Option<Route>, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    async fn answer(&self, route: Option<Route>, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
         // The key comes first, so that nobody without it learns which paths there are.
         if !route.is_some_and(Route::is_open) && !self.is_allowed(headers) {
             return respond::key_required();
@@ -149,6 +153,7 @@ impl AdminService {
                 Err(problems) => respond::config_invalid(&problems),
             },
             Route::Config => respond::yaml((self.config)()),
+            Route::Stats => respond::json(page::stats(&self.metrics.snapshot(), self.metrics.totals())),
         }
     }
 
@@ -167,6 +172,18 @@ impl AdminService {
         let presented = bearer.or_else(|| headers.get(KEY_HEADER).map(HeaderValue::as_bytes));
         // Takes the same time wherever the two differ; that their lengths differ may show.
         presented.is_some_and(|presented| !presented.is_empty() && presented.ct_eq(key.expose()).into())
+    }
+}
+
+impl Service for AdminService {
+    const DOOR: Door = Door::Admin;
+
+    async fn call(&self, request: Request<Incoming>) -> Response<Bytes> {
+        self.handle(request).await
+    }
+
+    fn answer_at_once(&self, _: &Head<'_>, _: &[u8; 29], _: &mut Vec<u8>) -> Option<RequestOutcome> {
+        None
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use hyper::StatusCode;
 
-use crate::metrics::{Snapshot, TierFigures};
+use crate::metrics::{Snapshot, TierFigures, Totals};
 
 const HEAD: &str = "<!doctype html>
 <html lang=\"en\">
@@ -84,4 +84,22 @@ fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The same figures for machines, users by name.
+pub(super) fn stats(figures: &Snapshot, totals: Totals) -> String {
+    let tier =
+        |tier: TierFigures| serde_json::json!({"sessions": tier.sessions, "limit": tier.limit, "stale": tier.stale});
+    let top_users = figures.top_users.iter().take(SHOWN_USERS);
+    serde_json::json!({
+        "memory": tier(figures.memory),
+        "storage": tier(figures.storage),
+        "storage_bytes": figures.storage_bytes,
+        "storage_limit_bytes": figures.storage_limit_bytes,
+        "users": figures.users,
+        "users_at_limit": figures.users_at_limit,
+        "since_start": totals,
+        "top_users": top_users.map(|(user, sessions)| serde_json::json!({"user": user.as_str(), "sessions": sessions})).collect::<Vec<_>>(),
+    })
+    .to_string()
 }

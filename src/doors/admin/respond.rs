@@ -1,7 +1,6 @@
 //! The answers of the admin door.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -9,7 +8,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Bytes>;
 
 /// An error as RFC 9457 has it, with a stable `code`.
 #[derive(Serialize)]
@@ -30,6 +29,11 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
 /// The exposition.
 pub(super) fn metrics(text: String) -> Answer {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// JSON.
+pub(super) fn json(text: String) -> Answer {
+    answer(StatusCode::OK, "application/json", text)
 }
 
 /// YAML (RFC 9512).
@@ -80,7 +84,7 @@ fn problem(status: StatusCode, code: &str, detail: &str, problems: &[String]) ->
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     let answer = with(answer, CONTENT_TYPE, content_type);
     with(with(answer, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")

@@ -70,8 +70,7 @@ fn recognise(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     let sqlite = |error: rusqlite::Error| OpenError::from_sqlite(path.to_owned(), &error);
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
     match (application, version) {
         (0, 0) if tables == 0 => Ok(0),
         (APPLICATION_ID, found) if found > VERSION => Err(OpenError::Newer { path: path.to_owned(), found }),
@@ -120,9 +119,8 @@ pub(super) fn correct_times(conn: &Connection, now: Timestamp) -> rusqlite::Resu
         "SELECT row FROM sessions INDEXED BY activity WHERE idle_ms IS NULL AND last_activity > ?2 LIMIT ?3",
         "SELECT row FROM sessions INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity > ?2 LIMIT ?3",
     ] {
-        let sql = format!(
-            "UPDATE sessions SET last_activity = ?1, created_at = min(created_at, ?1) WHERE row IN ({ahead})"
-        );
+        let sql =
+            format!("UPDATE sessions SET last_activity = ?1, created_at = min(created_at, ?1) WHERE row IN ({ahead})");
         loop {
             let rows = conn.execute(&sql, (now, latest, CORRECTIONS))?;
             if rows == 0 {

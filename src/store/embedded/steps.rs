@@ -15,9 +15,7 @@ use super::reserve::{Reserve, STEP_WHEN_FULL};
 use super::rows::{self, Clocks, Found, millis, number};
 use crate::clock::Timestamp;
 use crate::session::{Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionKey, StoredSession, UserLimits};
-use crate::store::{
-    CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom,
-};
+use crate::store::{CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom};
 
 const INSERT: &str = "INSERT INTO sessions \
     (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, data) \
