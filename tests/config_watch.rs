@@ -33,13 +33,10 @@ async fn next(watcher: &mut Watcher) -> Result<String, ReadError> {
     content.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// Each watcher tells `expected`, and does so in time.
+/// Each watcher tells `expected` next.
 async fn expect(watchers: &mut [Watcher; 2], expected: Result<&str, ReadError>) {
-    let written = Instant::now();
     for watcher in watchers {
         assert_eq!(next(watcher).await, expected.clone().map(str::to_owned));
-        let took = written.elapsed();
-        assert!(took <= PROMISED, "told after {took:?}");
     }
 }
 
@@ -111,15 +108,43 @@ async fn linked_from_another_directory() {
 }
 
 #[tokio::test]
+async fn told_within_a_second() {
+    let (_directory, path, watchers) = setting();
+    for mut watcher in watchers {
+        let mut took = Vec::new();
+        for round in 0..5 {
+            let text = format!("round {round}");
+            let written = Instant::now();
+            fs::write(&path, &text).unwrap();
+            while next(&mut watcher).await.as_ref() != Ok(&text) {}
+            took.push(written.elapsed());
+        }
+        took.sort();
+        // The median, because other tests use this machine as well.
+        assert!(took[2] <= PROMISED, "{took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_half_written_file_is_not_told_if_the_rest_follows() {
+    const PARTS: [&str; 4] = ["limits:\n", "  memory_sessions: ", "7\n", "log:\n  level: warn\n"];
     let (_directory, path, mut watchers) = setting();
     let mut file = File::create(&path).unwrap();
-    for part in ["limits:\n", "  memory_sessions: ", "7\n"] {
+    let (mut pace, mut last, mut slowest) = (tokio::time::interval(SAMPLE), Instant::now(), Duration::ZERO);
+    for part in PARTS {
+        pace.tick().await;
         file.write_all(part.as_bytes()).unwrap();
-        file.sync_all().unwrap();
-        tokio::time::sleep(SETTLE / 4).await; // the writer's own slowness, not a wait for an event
+        slowest = slowest.max(last.elapsed());
+        last = Instant::now();
     }
-    expect(&mut watchers, Ok("limits:\n  memory_sessions: 7\n")).await;
+    for watcher in &mut watchers {
+        let mut told = next(watcher).await;
+        // A writer that is held up for longer than a file has to rest is told half-written, and rightly.
+        while slowest >= SETTLE && told != Ok(PARTS.concat()) {
+            told = next(watcher).await;
+        }
+        assert_eq!(told, Ok(PARTS.concat()));
+    }
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// What is told of a file that cannot be read.
 #[must_use]
 pub fn unreadable(file: &str, error: &ReadError) -> Problems {
-    Problems::new(file, Problem::with_file(format!("the file {error}")), Vec::new())
+    Problems::one(file, Problem::with_file(format!("the file {error}")))
 }
 
 /// Validates the content of a configuration file.
@@ -111,11 +111,11 @@ pub fn unreadable(file: &str, error: &ReadError) -> Problems {
 /// # Errors
 /// All problems.
 pub fn parse_file(bytes: &[u8], file: &str, env: Lookup<'_>) -> Result<Loaded, Problems> {
-    let text = utf8(bytes).map_err(|problem| Problems::new(file, problem, Vec::new()))?;
+    let text = utf8(bytes).map_err(|problem| Problems::one(file, problem))?;
     let (root, problems) = yaml::parse(text);
     if root.as_ref().is_none_or(yaml::Node::is_null) && problems.is_empty() {
         let problem = Problem::with_file("the file is empty").hint("write `{}` to ask for the defaults");
-        return Err(Problems::new(file, problem, Vec::new()));
+        return Err(Problems::one(file, problem));
     }
     Ok(Loaded { settings: decode(root, problems, file, env)?, hash: ContentHash::of(bytes) })
 }

@@ -34,13 +34,10 @@ pub fn reload(current: &Settings, bytes: &[u8], file: &str, env: Lookup<'_>) -> 
     match classify(current, &loaded.settings) {
         Change::None => ReloadOutcome::Unchanged(loaded),
         Change::Live(changed) => ReloadOutcome::Applied { loaded, changed },
-        Change::NeedsRestart(keys) => {
-            let mut problems: Vec<_> = keys.iter().map(needs_restart).collect();
-            match problems.pop() {
-                Some(last) => ReloadOutcome::Refused(Problems::new(file, last, problems)),
-                None => ReloadOutcome::Unchanged(loaded),
-            }
-        }
+        Change::NeedsRestart(keys) => match Problems::of(file, keys.iter().map(needs_restart).collect()) {
+            Some(problems) => ReloadOutcome::Refused(problems),
+            None => ReloadOutcome::Unchanged(loaded),
+        },
     }
 }
 

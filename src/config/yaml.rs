@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use serde_yaml::granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Position, Problem, quoted};
 
@@ -116,6 +116,10 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Problem>) {
 fn syntax_problem(error: &ScanError) -> Problem {
     let marker = error.marker();
     let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        // The scanner runs ahead of the events, so its own limit may be met before ours.
+        return too_deep(at);
+    }
     let what = error.info();
     let hint = what.contains("tab").then_some("indent with spaces");
     let problem = Problem::at(at, format!("not valid YAML: {what}"));
