@@ -18,8 +18,9 @@ const PROMISED: Duration = Duration::from_secs(1);
 /// Longer than any promise, so that a slow machine fails on the promise and not on this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn hash(text: &str) -> Seen {
-    Ok(ContentHash::of(text.as_bytes()))
+#[expect(clippy::unnecessary_wraps, reason = "what a look finds is a result")]
+fn seen(text: &str) -> Seen {
+    Seen::Ok(ContentHash::of(text.as_bytes()))
 }
 
 /// Starts each watcher that there is: with events, and without.
@@ -45,7 +46,7 @@ fn setting() -> (TempDir, PathBuf, [Watcher; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     fs::write(&path, "one").unwrap();
-    let watchers = both(&path, &hash("one"));
+    let watchers = both(&path, &seen("one"));
     (directory, path, watchers)
 }
 
@@ -87,7 +88,7 @@ async fn a_kubernetes_config_map_swaps_a_link_beside_the_file() {
     }
     symlink("..v1", at("..data")).unwrap();
     symlink("..data/config.yaml", at("config.yaml")).unwrap();
-    let mut watchers = both(&at("config.yaml"), &hash("one"));
+    let mut watchers = both(&at("config.yaml"), &seen("one"));
     for (version, old, text) in [("..v2", "..v1", "two"), ("..v3", "..v2", "three")] {
         symlink(version, at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -102,7 +103,7 @@ async fn linked_from_another_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     symlink(&target, &path).unwrap();
-    let mut watchers = both(&path, &hash("one"));
+    let mut watchers = both(&path, &seen("one"));
     fs::write(&target, "two").unwrap();
     expect(&mut watchers, Ok("two")).await;
 }
@@ -187,7 +188,7 @@ async fn replaced_by_something_unreadable() {
 #[tokio::test]
 async fn changed_before_the_watch_began() {
     let (_directory, path, _) = setting();
-    let mut watchers = both(&path, &hash("what was loaded"));
+    let mut watchers = both(&path, &seen("what was loaded"));
     expect(&mut watchers, Ok("one")).await;
 }
 
@@ -215,8 +216,8 @@ mod settling {
     /// Plays looks, each so many milliseconds after the beginning, and returns what follows from each.
     fn play(looks: &[(u64, &str)]) -> Vec<Next> {
         let start = Instant::now();
-        let mut settling = Settling::new(hash("one"));
-        looks.iter().map(|(ms, text)| settling.look(hash(text), start + Duration::from_millis(*ms))).collect()
+        let mut settling = Settling::new(seen("one"));
+        looks.iter().map(|(ms, text)| settling.look(seen(text), start + Duration::from_millis(*ms))).collect()
     }
 
     #[test]

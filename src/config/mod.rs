@@ -4,8 +4,8 @@
 //! [`units`], [`env`]) into [`Settings`], and every [`Problem`] on the way is told. [`diff`] says what a change
 //! takes, [`reload()`] decides, [`watch`] notices. [`schema()`] and [`effective()`] show it to editors and operators.
 
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
 
@@ -95,6 +95,17 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let file = path.display().to_string();
     let bytes = files::read_config(path).map_err(|error| unreadable(&file, &error))?;
     parse_file(&bytes, &file, &process_env)
+}
+
+/// The same for a file that need not be there; `None` if it is not. A link that leads nowhere counts as there.
+///
+/// # Errors
+/// All problems, if there is a file and it is unreadable, empty or invalid.
+pub fn load_if_present(path: &Path) -> Result<Option<Loaded>, Problems> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => load(path).map(Some),
+    }
 }
 
 /// What is told of a file that cannot be read.

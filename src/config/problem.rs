@@ -18,11 +18,6 @@ pub struct Position {
     pub column: usize,
 }
 
-impl Position {
-    /// The beginning of a file.
-    pub const START: Self = Self { line: 1, column: 1 };
-}
-
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

@@ -68,6 +68,17 @@ impl Node {
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// Where the value of the key at `path` stands, dots between the names.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> Option<Position> {
+        let mut node = self;
+        for name in path.split('.') {
+            let Value::Mapping(entries) = &node.value else { return None };
+            node = &entries.iter().find(|(key, _)| key.text == name)?.1;
+        }
+        Some(node.at)
+    }
+
     /// How much it counts against [`MAX_ALIASED_BYTES`], and how deep it is.
     fn measure(&self) -> (usize, usize) {
         let measure_all = |nodes: &mut dyn Iterator<Item = &Self>| {

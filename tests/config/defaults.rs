@@ -41,7 +41,7 @@ limits:
     sessions: 10
     on_excess: evict_oldest
     overrides: {{}}
-  creation_per_ip: {{\"count\": 10, \"ipv6_prefix\": 64, \"per\": 1h}}
+  creation_per_ip: {{count: 10, ipv6_prefix: 64, per: 1h}}
   leases:
     per_user: 3
     ttl: 5m

@@ -1,5 +1,7 @@
 //! Input that means harm, or nothing.
 
+use std::fmt::Write;
+
 use proptest::prelude::*;
 use sessgate::config;
 
@@ -17,7 +19,7 @@ fn an_alias_bomb() {
     let mut text = "limits: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..=9 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
-        text += &format!("k{level}: &a{level} [{items}]\n");
+        writeln!(text, "k{level}: &a{level} [{items}]").unwrap();
     }
     let told = problems(&text);
     assert!(told.contains("anchors and aliases add more than 1048576 bytes to the document"), "{told}");
@@ -27,7 +29,7 @@ fn an_alias_bomb() {
 fn a_chain_of_aliases_that_is_too_deep() {
     let mut text = "k0: &a0 [x]\n".to_owned();
     for level in 1..=40 {
-        text += &format!("k{level}: &a{level} [*a{}]\n", level - 1);
+        writeln!(text, "k{level}: &a{level} [*a{}]", level - 1).unwrap();
     }
     assert!(problems(&text).contains("nested deeper than 16 levels"));
 }
@@ -44,11 +46,12 @@ fn deep_nesting() {
 }
 
 #[test]
-fn a_hundred_thousand_unknown_keys() {
-    let text: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
+fn thousands_of_unknown_keys() {
+    let mut text = String::new();
+    (0..20_000).for_each(|n| writeln!(text, "k{n}: 1").unwrap());
     let told = problems(&text);
     assert_eq!(told.lines().filter(|line| line.contains("unknown key")).count(), 100);
-    assert!(told.ends_with("f: and 99900 more problems"), "{}", &told[told.len() - 60..]);
+    assert!(told.ends_with("f: and 19900 more problems"), "{}", &told[told.len() - 60..]);
 }
 
 #[test]

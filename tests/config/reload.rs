@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use sessgate::config::settings::Address;
 use sessgate::config::{self, Change, ReloadOutcome, Settings};
 
 use super::{SHIPPED, parse};
@@ -29,7 +30,7 @@ fn what_is_live_is_applied_and_named() {
         changed,
         [
             "limits.memory_sessions: 50000 → 7",
-            "limits.creation_per_ip: {\"count\": 10, \"ipv6_prefix\": 64, \"per\": 1h} → null",
+            "limits.creation_per_ip: {count: 10, ipv6_prefix: 64, per: 1h} → null",
             "log.level: info → warn",
         ]
     );
@@ -38,20 +39,23 @@ fn what_is_live_is_applied_and_named() {
 
 #[test]
 fn what_needs_a_restart_refuses_the_whole_reload_and_is_named() {
-    let told = |key: &str, old: &str, new: &str| {
+    let told = |place: &str, key: &str, old: &str, new: &str| {
         format!(
-            "f: `{key}` needs a restart to change (from {old} to {new}); nothing was changed\n  \
-                 hint: restart to put the whole file in force, or set the key back"
+            "f{place}: `{key}` needs a restart to change (from {old} to {new}); nothing was changed\n  \
+             hint: restart to put the whole file in force, or set the key back"
         )
     };
     let text = "listen: {api: 127.0.0.1:1, event_loops: 64}\nstore: {embedded: {path: ./other}}\n\
-                    limits: {memory_sessions: 7}";
+                limits: {memory_sessions: 7}";
     let mut old = Settings::default();
     old.listen.event_loops = 2;
+    old.listen.admin = "127.0.0.1:3".parse().map(Address::Tcp).unwrap();
     let expected = [
-        told("listen.api", "127.0.0.1:8480", "127.0.0.1:1"),
-        told("listen.event_loops", "2", "64"),
-        told("store.embedded.path", "./data", "./other"),
+        // The file does not have this one.
+        told("", "listen.admin", "127.0.0.1:3", "127.0.0.1:9480"),
+        told(":1:15", "listen.api", "127.0.0.1:8480", "127.0.0.1:1"),
+        told(":1:41", "listen.event_loops", "2", "64"),
+        told(":2:26", "store.embedded.path", "./data", "./other"),
     ];
     refused(&old, text, &expected.join("\n"));
 }
@@ -86,9 +90,14 @@ fn loading_names_the_file() {
     let path = directory.path().join("config.yaml");
     let file = path.display();
     assert_eq!(config::load(&path).unwrap_err().to_string(), format!("{file}: the file does not exist"));
+    assert_eq!(config::load_if_present(&path), Ok(None));
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    assert!(config::load_if_present(&path).is_err(), "a dangling link is more likely a mistake than an absence");
+    fs::remove_file(&path).unwrap();
     fs::write(&path, SHIPPED).unwrap();
     let loaded = config::load(&path).unwrap();
     assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(config::load_if_present(&path), Ok(Some(loaded.clone())));
     assert_eq!(loaded.hash, config::ContentHash::of(SHIPPED.as_bytes()));
     assert_eq!(format!("{:012x}", loaded.hash.as_gauge()), loaded.hash.to_string());
     fs::write(&path, "x: 1").unwrap();

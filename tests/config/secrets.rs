@@ -73,12 +73,12 @@ fn secret_files() {
     assert_eq!(outcome(b"key\n").unwrap(), b"key");
     assert_eq!(outcome(b"key\r\n").unwrap(), b"key");
     assert_eq!(outcome(b"key\n\n").unwrap(), b"key\n");
-    assert_eq!(outcome(&[b'x'; 65_536]).unwrap().len(), 65_536);
+    assert_eq!(outcome(&vec![b'x'; 65_536]).unwrap().len(), 65_536);
     let told = |told: &str| Err(format!("f:2:17: `listen.api_key_file`: `{}` {told}", path.display()));
     for empty in ["", "\n", " \n"] {
         assert_eq!(outcome(empty.as_bytes()), told("is an empty file; a secret must not be empty"));
     }
-    assert_eq!(outcome(&[b'x'; 65_537]), told("is too long; at most 65536 bytes are read"));
+    assert_eq!(outcome(&vec![b'x'; 65_537]), told("is too long; at most 65536 bytes are read"));
     fs::remove_file(&path).unwrap();
     assert_eq!(read(), told("does not exist"));
     fs::create_dir(&path).unwrap();

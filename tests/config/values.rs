@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sessgate::config::settings::{Address, CreationRate, StoreSettings, TopUserLabel};
+use sessgate::config::settings::{Address, CreationRate, LogFormat, StoreSettings, TopUserLabel};
 use sessgate::config::units::{parse_duration, parse_size, show_duration, show_size};
 use sessgate::config::{self, Settings};
 use sessgate::session::OnExcess;
@@ -87,6 +87,12 @@ fn null_turns_off_where_it_may() {
 }
 
 #[test]
+fn line_ends_and_byte_order_marks_of_other_systems() {
+    let settings = parse("\u{feff}log:\r\n  format: json\r\n").unwrap();
+    assert_eq!(settings.log.format, LogFormat::Json);
+}
+
+#[test]
 fn aliases_carry_values() {
     let settings = parse("lifetimes: {stale_after: &t 7m, sweep_interval: *t}").unwrap();
     assert_eq!(settings.lifetimes.sweep_interval, Duration::from_secs(420));
@@ -114,8 +120,7 @@ proptest! {
 
     #[test]
     fn any_path_reads_back(path in "[^\\pC]{1,40}") {
-        let mut settings = Settings::default();
-        settings.store = StoreSettings::Embedded { path: path.into() };
+        let settings = Settings { store: StoreSettings::Embedded { path: path.into() }, ..Settings::default() };
         prop_assert_eq!(parse(&config::effective(&settings)).unwrap(), settings);
     }
 
