@@ -48,6 +48,18 @@ fn the_shipped_file_has_every_key_with_a_reason() {
 }
 
 #[test]
+fn the_effective_configuration_has_every_key() {
+    let effective = config::effective(&Settings::default());
+    let mut shown: Vec<_> = lines_of(&effective).into_iter().map(|(path, _)| path).collect();
+    // Shown on one line, because it may be null as a whole.
+    let mut declared = keys(&config::schema(), "");
+    declared.retain(|path| !path.starts_with("limits.creation_per_ip."));
+    shown.sort();
+    declared.sort();
+    assert_eq!(shown, declared);
+}
+
+#[test]
 fn the_shipped_file_shows_the_defaults() {
     let defaults = config::effective(&Settings::default());
     let shown: HashMap<_, _> = lines_of(&defaults).into_iter().collect();
