@@ -18,8 +18,9 @@ const PROMISED: Duration = Duration::from_secs(1);
 /// Longer than any promise, so that a slow machine fails on the promise and not on this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn hash(text: &str) -> Seen {
-    Ok(ContentHash::of(text.as_bytes()))
+#[expect(clippy::unnecessary_wraps, reason = "what a look finds is a result")]
+fn seen(text: &str) -> Seen {
+    Seen::Ok(ContentHash::of(text.as_bytes()))
 }
 
 /// Starts each watcher that there is: with events, and without.
@@ -33,13 +34,10 @@ async fn next(watcher: &mut Watcher) -> Result<String, ReadError> {
     content.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// Each watcher tells `expected`, and does so in time.
+/// Each watcher tells `expected` next.
 async fn expect(watchers: &mut [Watcher; 2], expected: Result<&str, ReadError>) {
-    let written = Instant::now();
     for watcher in watchers {
         assert_eq!(next(watcher).await, expected.clone().map(str::to_owned));
-        let took = written.elapsed();
-        assert!(took <= PROMISED, "told after {took:?}");
     }
 }
 
@@ -48,7 +46,7 @@ fn setting() -> (TempDir, PathBuf, [Watcher; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     fs::write(&path, "one").unwrap();
-    let watchers = both(&path, &hash("one"));
+    let watchers = both(&path, &seen("one"));
     (directory, path, watchers)
 }
 
@@ -90,7 +88,7 @@ async fn a_kubernetes_config_map_swaps_a_link_beside_the_file() {
     }
     symlink("..v1", at("..data")).unwrap();
     symlink("..data/config.yaml", at("config.yaml")).unwrap();
-    let mut watchers = both(&at("config.yaml"), &hash("one"));
+    let mut watchers = both(&at("config.yaml"), &seen("one"));
     for (version, old, text) in [("..v2", "..v1", "two"), ("..v3", "..v2", "three")] {
         symlink(version, at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -105,21 +103,48 @@ async fn linked_from_another_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     symlink(&target, &path).unwrap();
-    let mut watchers = both(&path, &hash("one"));
+    let mut watchers = both(&path, &seen("one"));
     fs::write(&target, "two").unwrap();
     expect(&mut watchers, Ok("two")).await;
 }
 
 #[tokio::test]
+async fn told_within_a_second() {
+    let (_directory, path, watchers) = setting();
+    for mut watcher in watchers {
+        let mut took = Vec::new();
+        for round in 0..5 {
+            let text = format!("round {round}");
+            let written = Instant::now();
+            fs::write(&path, &text).unwrap();
+            while next(&mut watcher).await.as_ref() != Ok(&text) {}
+            took.push(written.elapsed());
+        }
+        took.sort();
+        // The median, because other tests use this machine as well.
+        assert!(took[2] <= PROMISED, "{took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_half_written_file_is_not_told_if_the_rest_follows() {
+    const PARTS: [&str; 4] = ["limits:\n", "  memory_sessions: ", "7\n", "log:\n  level: warn\n"];
     let (_directory, path, mut watchers) = setting();
     let mut file = File::create(&path).unwrap();
-    for part in ["limits:\n", "  memory_sessions: ", "7\n"] {
+    let (began, mut pace) = (Instant::now(), tokio::time::interval(SAMPLE));
+    for part in PARTS {
+        pace.tick().await;
         file.write_all(part.as_bytes()).unwrap();
-        file.sync_all().unwrap();
-        tokio::time::sleep(SETTLE / 4).await; // the writer's own slowness, not a wait for an event
     }
-    expect(&mut watchers, Ok("limits:\n  memory_sessions: 7\n")).await;
+    let held_up = began.elapsed() >= SETTLE;
+    for watcher in &mut watchers {
+        let mut told = next(watcher).await;
+        // What a writer leaves half-written for that long may be told as it is.
+        while held_up && told != Ok(PARTS.concat()) {
+            told = next(watcher).await;
+        }
+        assert_eq!(told, Ok(PARTS.concat()));
+    }
 }
 
 #[tokio::test]
@@ -162,7 +187,7 @@ async fn replaced_by_something_unreadable() {
 #[tokio::test]
 async fn changed_before_the_watch_began() {
     let (_directory, path, _) = setting();
-    let mut watchers = both(&path, &hash("what was loaded"));
+    let mut watchers = both(&path, &seen("what was loaded"));
     expect(&mut watchers, Ok("one")).await;
 }
 
@@ -190,8 +215,8 @@ mod settling {
     /// Plays looks, each so many milliseconds after the beginning, and returns what follows from each.
     fn play(looks: &[(u64, &str)]) -> Vec<Next> {
         let start = Instant::now();
-        let mut settling = Settling::new(hash("one"));
-        looks.iter().map(|(ms, text)| settling.look(hash(text), start + Duration::from_millis(*ms))).collect()
+        let mut settling = Settling::new(seen("one"));
+        looks.iter().map(|(ms, text)| settling.look(seen(text), start + Duration::from_millis(*ms))).collect()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What differs between two configurations, and whether that takes a restart.
 //!
-//! [`entries`] takes the settings apart without `..` and gives every key its class, so a new key cannot be forgotten.
+//! `entries` takes the settings apart without `..` and gives every key its class, so a new key cannot be forgotten.
 
 use std::collections::BTreeMap;
 

@@ -42,7 +42,11 @@ pub(super) fn inline(value: &Shown<'_>) -> String {
         Shown::Plain(Json::Object(table)) => {
             let entries: Vec<_> = table
                 .iter()
-                .map(|(key, value)| format!("{}: {}", Json::from(key.as_str()), inline(&Shown::Plain(value.clone()))))
+                .map(|(key, value)| {
+                    let plain = reads_as_text(key) && !key.contains(':');
+                    let key = if plain { key.clone() } else { Json::from(key.as_str()).to_string() };
+                    format!("{key}: {}", inline(&Shown::Plain(value.clone())))
+                })
                 .collect();
             format!("{{{}}}", entries.join(", "))
         }

@@ -2,13 +2,14 @@
 //!
 //! This is the one place that declares them. Whether a change takes a restart is said in [`diff`](super::diff).
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::env::Lookup;
 use super::kinds::{
     AddressKind, CountKind, DurationKind, Nullable, PathKind, SecretFileKind, SizeKind, UrlKind, WordKind,
 };
-use super::problem::{Position, Problem};
+use super::problem::Problem;
 use super::reader::{Declared, Reader, Section};
 use super::settings::{
     Address, CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, LogFormat, LogLevel,
@@ -136,8 +137,12 @@ fn listen(listen: &mut Section<'_, '_>) -> Listen {
 /// More event loops than this gain nothing: the store has one writer.
 const MAX_EVENT_LOOPS: usize = 64;
 
+/// The cores at the first call. Asked once, so that a container that is resized while it runs does not look like a
+/// changed configuration.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_EVENT_LOOPS))
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_EVENT_LOOPS)));
+    *CORES
 }
 
 fn store(store: &mut Section<'_, '_>) -> StoreSettings {
@@ -332,34 +337,37 @@ fn check_together(reader: &mut Reader<'_>, settings: &Settings) {
     let Listen { api, admin, api_key, .. } = &settings.listen;
     for (key, address) in [("listen.api", api), ("listen.admin", admin)] {
         reader.require(address.is_local() || api_key.is_some(), &[key, "listen.api_key_file"], || {
-            problem(format!("`{key}` is bound beyond loopback ({address}), which needs `listen.api_key_file`"))
-                .hint("set `listen.api_key_file`, or listen on 127.0.0.1 or a Unix socket")
+            Problem::with_file(format!(
+                "`{key}` is bound beyond loopback ({address}), which needs `listen.api_key_file`"
+            ))
+            .hint("set `listen.api_key_file`, or listen on 127.0.0.1 or a Unix socket")
         });
     }
     let both_free = matches!(api, Address::Tcp(address) if address.port() == 0);
     reader.require(api != admin || both_free, &["listen.admin", "listen.api"], || {
-        problem(format!("`listen.api` and `listen.admin` are both {api}"))
+        Problem::with_file(format!("`listen.api` and `listen.admin` are both {api}"))
     });
 
     let Limits { memory_bytes, session_bytes, stored, leases, .. } = &settings.limits;
     reader.require(session_bytes <= memory_bytes, &["limits.session_bytes", "limits.memory_bytes"], || {
         let (session, memory) = (show_size(*session_bytes), show_size(*memory_bytes));
-        problem(format!("`limits.session_bytes` ({session}) must not exceed `limits.memory_bytes` ({memory})"))
+        Problem::with_file(format!(
+            "`limits.session_bytes` ({session}) must not exceed `limits.memory_bytes` ({memory})"
+        ))
     });
     let stored_bytes = stored.bytes.unwrap_or(u64::MAX);
     reader.require(*session_bytes <= stored_bytes, &["limits.session_bytes", "limits.stored_bytes"], || {
         let (session, stored) = (show_size(*session_bytes), show_size(stored_bytes));
-        problem(format!("`limits.session_bytes` ({session}) must not exceed `limits.stored_bytes` ({stored})"))
+        Problem::with_file(format!(
+            "`limits.session_bytes` ({session}) must not exceed `limits.stored_bytes` ({stored})"
+        ))
     });
     let LeaseLimits { ttl, track_for, .. } = leases;
     reader.require(ttl <= track_for, &["limits.leases.ttl", "limits.leases.track_for"], || {
         let (ttl, track_for) = (show_duration(*ttl), show_duration(*track_for));
-        problem(format!("`limits.leases.ttl` ({ttl}) must not exceed `limits.leases.track_for` ({track_for})"))
-            .hint("a user must not be forgotten while a lease runs")
+        Problem::with_file(format!(
+            "`limits.leases.ttl` ({ttl}) must not exceed `limits.leases.track_for` ({track_for})"
+        ))
+        .hint("a user must not be forgotten while a lease runs")
     });
-}
-
-/// A problem whose place [`Reader::require`] fills in.
-fn problem(message: String) -> Problem {
-    Problem::at(Position::START, message)
 }

@@ -1,11 +1,11 @@
 //! The configuration: one YAML file, live where it can be.
 //!
 //! Text becomes a located tree ([`yaml`]), the tree is read along the declared keys (`keys`, `reader`, `kinds`,
-//! [`units`], [`env`]) into [`Settings`], and every [`Problem`] on the way is told. [`diff`] says what a change
+//! [`units`], [`mod@env`]) into [`Settings`], and every [`Problem`] on the way is told. [`diff`] says what a change
 //! takes, [`reload()`] decides, [`watch`] notices. [`schema()`] and [`effective()`] show it to editors and operators.
 
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
 
@@ -97,10 +97,21 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     parse_file(&bytes, &file, &process_env)
 }
 
+/// The same for a file that need not be there; `None` if it is not. A link that leads nowhere counts as there.
+///
+/// # Errors
+/// All problems, if there is a file and it is unreadable, empty or invalid.
+pub fn load_if_present(path: &Path) -> Result<Option<Loaded>, Problems> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => load(path).map(Some),
+    }
+}
+
 /// What is told of a file that cannot be read.
 #[must_use]
 pub fn unreadable(file: &str, error: &ReadError) -> Problems {
-    Problems::new(file, Problem::with_file(format!("the file {error}")), Vec::new())
+    Problems::one(file, Problem::with_file(format!("the file {error}")))
 }
 
 /// Validates the content of a configuration file.
@@ -111,11 +122,11 @@ pub fn unreadable(file: &str, error: &ReadError) -> Problems {
 /// # Errors
 /// All problems.
 pub fn parse_file(bytes: &[u8], file: &str, env: Lookup<'_>) -> Result<Loaded, Problems> {
-    let text = utf8(bytes).map_err(|problem| Problems::new(file, problem, Vec::new()))?;
+    let text = utf8(bytes).map_err(|problem| Problems::one(file, problem))?;
     let (root, problems) = yaml::parse(text);
     if root.as_ref().is_none_or(yaml::Node::is_null) && problems.is_empty() {
         let problem = Problem::with_file("the file is empty").hint("write `{}` to ask for the defaults");
-        return Err(Problems::new(file, problem, Vec::new()));
+        return Err(Problems::one(file, problem));
     }
     Ok(Loaded { settings: decode(root, problems, file, env)?, hash: ContentHash::of(bytes) })
 }

@@ -18,11 +18,6 @@ pub struct Position {
     pub column: usize,
 }
 
-impl Position {
-    /// The beginning of a file.
-    pub const START: Self = Self { line: 1, column: 1 };
-}
-
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -67,22 +62,22 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Puts the problems of `file` in order. `first` is there so that there is at least one.
-    #[must_use]
-    pub fn new(file: &str, first: Problem, rest: Vec<Problem>) -> Self {
-        let mut told = rest;
-        told.insert(0, first);
-        told.sort_by_key(|problem| problem.at);
-        let untold = told.len().saturating_sub(MAX_TOLD);
-        told.truncate(MAX_TOLD);
-        Self { file: file.to_owned(), told, untold }
-    }
-
-    /// The problems of `file`, if there are any.
+    /// The problems of `file`, in the order of the file; `None` if there are none.
     #[must_use]
     pub fn of(file: &str, mut all: Vec<Problem>) -> Option<Self> {
-        let first = all.pop()?;
-        Some(Self::new(file, first, all))
+        if all.is_empty() {
+            return None;
+        }
+        all.sort_by_key(|problem| problem.at);
+        let untold = all.len().saturating_sub(MAX_TOLD);
+        all.truncate(MAX_TOLD);
+        Some(Self { file: file.to_owned(), told: all, untold })
+    }
+
+    /// The only problem of `file`.
+    #[must_use]
+    pub fn one(file: &str, problem: Problem) -> Self {
+        Self { file: file.to_owned(), told: vec![problem], untold: 0 }
     }
 
     /// The file, as it was named.

@@ -4,6 +4,7 @@ use super::diff::{Change, ChangedKey, classify};
 use super::env::Lookup;
 use super::problem::{Problem, Problems};
 use super::settings::Settings;
+use super::yaml::{self, Node};
 use super::{Loaded, parse_file};
 
 /// What a reload comes to.
@@ -35,16 +36,17 @@ pub fn reload(current: &Settings, bytes: &[u8], file: &str, env: Lookup<'_>) -> 
         Change::None => ReloadOutcome::Unchanged(loaded),
         Change::Live(changed) => ReloadOutcome::Applied { loaded, changed },
         Change::NeedsRestart(keys) => {
-            let mut problems: Vec<_> = keys.iter().map(needs_restart).collect();
-            match problems.pop() {
-                Some(last) => ReloadOutcome::Refused(Problems::new(file, last, problems)),
-                None => ReloadOutcome::Unchanged(loaded),
-            }
+            let text = String::from_utf8_lossy(bytes);
+            let root = yaml::parse(&text).0;
+            let problems = keys.iter().map(|key| needs_restart(key, root.as_ref())).collect();
+            Problems::of(file, problems).map_or(ReloadOutcome::Unchanged(loaded), ReloadOutcome::Refused)
         }
     }
 }
 
-fn needs_restart(ChangedKey { path, old, new }: &ChangedKey) -> Problem {
-    Problem::with_file(format!("`{path}` needs a restart to change (from {old} to {new}); nothing was changed"))
+/// Points at the key, or at no place if it was taken out of the file.
+fn needs_restart(ChangedKey { path, old, new }: &ChangedKey, root: Option<&Node>) -> Problem {
+    let message = format!("`{path}` needs a restart to change (from {old} to {new}); nothing was changed");
+    Problem { at: root.and_then(|root| root.place_of(path)), ..Problem::with_file(message) }
         .hint("restart to put the whole file in force, or set the key back")
 }

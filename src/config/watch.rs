@@ -239,3 +239,43 @@ fn may_change_content(kind: EventKind) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{DataChange, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn the_directory_sends_events_and_is_followed_when_it_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("etc/config.yaml");
+        let (wake, woken) = sync_channel(1);
+        let mut directory = Directory::of(&path, wake);
+        directory.follow();
+        assert!(directory.watcher.is_none(), "there is nothing to watch yet");
+        for round in ["etc", "old"] {
+            fs::create_dir(parent.path().join("etc")).unwrap();
+            directory.follow();
+            fs::write(&path, round).unwrap();
+            woken.recv_timeout(Duration::from_secs(20)).expect("an event");
+            // Moved, not removed, so that its successor cannot have the same inode.
+            fs::rename(parent.path().join("etc"), parent.path().join(format!("moved-{round}"))).unwrap();
+            directory.follow();
+            woken.try_iter().for_each(drop);
+        }
+    }
+
+    #[test]
+    fn reading_is_no_change() {
+        for (kind, changes) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (EventKind::Access(AccessKind::Read), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), true),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), true),
+        ] {
+            assert_eq!(may_change_content(kind), changes, "{kind:?}");
+        }
+    }
+}

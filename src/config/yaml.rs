@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use serde_yaml::granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Position, Problem, quoted};
 
@@ -68,6 +68,17 @@ impl Node {
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// Where the value of the key at `path` stands, dots between the names.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> Option<Position> {
+        let mut node = self;
+        for name in path.split('.') {
+            let Value::Mapping(entries) = &node.value else { return None };
+            node = &entries.iter().find(|(key, _)| key.text == name)?.1;
+        }
+        Some(node.at)
+    }
+
     /// How much it counts against [`MAX_ALIASED_BYTES`], and how deep it is.
     fn measure(&self) -> (usize, usize) {
         let measure_all = |nodes: &mut dyn Iterator<Item = &Self>| {
@@ -116,6 +127,10 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Problem>) {
 fn syntax_problem(error: &ScanError) -> Problem {
     let marker = error.marker();
     let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        // The scanner runs ahead of the events, so its own limit may be met before ours.
+        return too_deep(at);
+    }
     let what = error.info();
     let hint = what.contains("tab").then_some("indent with spaces");
     let problem = Problem::at(at, format!("not valid YAML: {what}"));
