@@ -49,10 +49,10 @@ impl Configuration {
     /// Every problem of the file.
     pub fn read(asked_for: Option<&Path>) -> Result<Self, Problems> {
         let path = asked_for.unwrap_or(Path::new(Self::DEFAULT_PATH)).to_owned();
-        if asked_for.is_none() && !path.exists() {
-            return Ok(Self { path, loaded: None });
-        }
-        let loaded = Some(config::load(&path)?);
+        let loaded = match asked_for {
+            Some(_) => Some(config::load(&path)?),
+            None => config::load_if_present(&path)?,
+        };
         Ok(Self { path, loaded })
     }
 

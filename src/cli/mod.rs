@@ -72,7 +72,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Watched {
-    /// The admin listener: http://host:port or unix:/path
+    /// The admin listener: `http://host:port` or `unix:/path`
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9480")]
     admin: String,
     /// A file with the API key, where the admin listener asks for one

@@ -49,6 +49,9 @@ struct Totals {
     ended: f64,
 }
 
+/// One figure of them.
+type Figure = fn(&Totals) -> f64;
+
 /// Draws until interrupted.
 pub(super) async fn run(watched: &Watched) -> Exit {
     let client = match AdminClient::new(watched) {
@@ -121,7 +124,7 @@ fn render(admin: &str, stats: &Stats, rates: Option<Totals>) -> String {
     line(format_args!("\nstorage bytes  {} of {}", stats.storage_bytes, limit(stats.storage_limit_bytes)));
     line(format_args!("users          {}, at their limit: {}\n", stats.users, stats.users_at_limit));
     line(format_args!("{:<26}{:>14}{:>12}", "", "since start", "per second"));
-    let rows: [(&str, fn(&Totals) -> f64); 6] = [
+    let rows: [(&str, Figure); 6] = [
         ("look-ups", |totals| totals.lookups),
         ("  answered from memory", |totals| totals.memory_hits),
         ("sessions created", |totals| totals.created),
