@@ -1,3 +1,8 @@
 //! Every integration test, in one binary. Each module is one subject.
 
+mod disk_full;
+mod embedded_store;
+mod storage_size;
+mod store_conformance;
+mod store_random;
 mod support;

@@ -1,1 +1,5 @@
-//! Fixtures: gateway, client, scrape and server processes.
+//! Fixtures: sessions, and the store contract as a plain model.
+
+pub mod model_store;
+pub mod sessions;
+pub mod stores;
