@@ -3,5 +3,10 @@
 mod admin;
 mod config;
 mod config_watch;
+mod disk_full;
+mod embedded_store;
 mod metrics;
+mod storage_size;
+mod store_conformance;
+mod store_random;
 mod support;
