@@ -193,6 +193,9 @@ impl Gateway {
         {
             return Err(GatewayError::RevisionMismatch { current: session.revision });
         }
+        if self.settings.load().limits.stored.bytes.is_some_and(|most| session.stored_bytes() + data.len() as u64 > most) {
+            return Err(GatewayError::StorageFull);
+        }
         session.revision += 1;
         session.data = data;
         let entry = Arc::new(Entry { last: AtomicI64::new(view.entry.last.load(Ordering::Relaxed)), session });
