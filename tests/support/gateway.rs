@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use sessgate::clock::{Clock, ManualClock};
+use sessgate::clock::{Clock, ManualClock, Timestamp};
 use sessgate::config::settings::Settings;
 use sessgate::gateway::{Gateway, Parts};
 use sessgate::metrics::{BuildInfo, Metrics};
 use sessgate::session::OsGenerator;
 use sessgate::store::Store;
 
-use super::sessions::START;
 use super::stores::{self, Opened};
+
+/// When every test begins.
+pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// A gateway, its clock and what it counts.
 pub struct TestGateway {
