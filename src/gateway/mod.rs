@@ -64,6 +64,10 @@ impl Gateway {
         self.cache.clear();
     }
 
+    pub fn forget(&self) {
+        self.cache.clear();
+    }
+
     fn check(&self) -> Result<(), GatewayError> {
         match self.broken.load(Ordering::Relaxed) {
             0 => Ok(()),
@@ -193,7 +197,14 @@ impl Gateway {
         {
             return Err(GatewayError::RevisionMismatch { current: session.revision });
         }
-        if self.settings.load().limits.stored.bytes.is_some_and(|most| session.stored_bytes() + data.len() as u64 > most) {
+        if self
+            .settings
+            .load()
+            .limits
+            .stored
+            .bytes
+            .is_some_and(|most| session.stored_bytes() + data.len() as u64 > most)
+        {
             return Err(GatewayError::StorageFull);
         }
         session.revision += 1;

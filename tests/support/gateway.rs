@@ -39,6 +39,11 @@ impl TestGateway {
         Self { gateway, clock, metrics }
     }
 
+    /// Empties the memory tier.
+    pub fn forget(&self) {
+        self.gateway.forget();
+    }
+
     /// From now on the store is unavailable, and memory is empty.
     pub fn break_store(&self) {
         self.gateway.break_store();
