@@ -276,7 +276,7 @@ fn failures_of_the_store(list: &mut Checklist) {
             _ => b"",
         };
         let headers = &[("Authorization", token.as_str())];
-        let call = Call { headers, value, body, ..Call::new(route.method.as_str(), route.path) };
+        let call = Call { value, headers, body, ..Call::new(route.method.as_str(), route.path) };
         let reply = list.expect(&door, 503, &call);
         assert_eq!((reply.code().as_str(), reply.header("retry-after")), ("store_unavailable", Some("1")));
     }
