@@ -30,8 +30,8 @@ fn token(door: &TestDoor) -> String {
 /// Waits until so many connections are open. Their end is seen by nobody but the gauge.
 fn await_connections(gateway: &TestGateway, count: i64) {
     let begin = Instant::now();
-    while gateway.metrics.connections() != count {
-        assert!(begin.elapsed() < LONG, "{} connections, waiting for {count}", gateway.metrics.connections());
+    while gateway.connections() != count {
+        assert!(begin.elapsed() < LONG, "{} connections, waiting for {count}", gateway.connections());
         thread::yield_now();
     }
 }
