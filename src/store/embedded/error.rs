@@ -12,7 +12,9 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory, or a file in it, cannot be made or written.
-    #[error("cannot use {path} for the session store: {source}; give `store.embedded.path` a directory that this user can create and write")]
+    #[error(
+        "cannot use {path} for the session store: {source}; give `store.embedded.path` a directory that this user can create and write"
+    )]
     Directory {
         /// The directory or file.
         path: PathBuf,
@@ -26,7 +28,9 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file is an SQLite database of another program.
-    #[error("{path} is the database of another program and was left as it is; move it away, or change `store.embedded.path`")]
+    #[error(
+        "{path} is the database of another program and was left as it is; move it away, or change `store.embedded.path`"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -40,7 +44,9 @@ pub enum OpenError {
         found: i64,
     },
     /// The file cannot be read as a database, or contradicts itself.
-    #[error("{path} is damaged: {reason}; restore a copy, or move it away to start with an empty store (every session then ends)")]
+    #[error(
+        "{path} is damaged: {reason}; restore a copy, or move it away to start with an empty store (every session then ends)"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

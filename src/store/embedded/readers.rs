@@ -32,8 +32,8 @@ impl Readers {
         let queue = Arc::new(Queue::<Read>::new(QUEUE));
         let (sign, alive) = watch::channel(());
         for number in 0..READERS {
-            let conn = schema::open_reader(database)
-                .map_err(|error| OpenError::from_sqlite(database.to_owned(), &error))?;
+            let conn =
+                schema::open_reader(database).map_err(|error| OpenError::from_sqlite(database.to_owned(), &error))?;
             let (queue, sign) = (Arc::clone(&queue), sign.clone());
             let serve = move || {
                 let _sign = sign;

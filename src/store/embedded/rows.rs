@@ -26,11 +26,7 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn holding(&self) -> Holding {
-        Holding {
-            user: self.stored.session.user.clone(),
-            size: self.size,
-            last_activity: self.stored.last_activity,
-        }
+        Holding { user: self.stored.session.user.clone(), size: self.size, last_activity: self.stored.last_activity }
     }
 
     /// When it ends and by which clock, if that is over at `now`; the idle clock runs `grace` longer.
@@ -94,8 +90,7 @@ macro_rules! whole {
 pub(super) const BY_KEY: &str = found!("WHERE key = ?1");
 pub(super) const BY_ID: &str = found!("WHERE id = ?1");
 /// A user's sessions, the first created first.
-pub(super) const OF_USER: &str =
-    found!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
+pub(super) const OF_USER: &str = found!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
 /// The same, those behind a place.
 const OF_USER_BEHIND: &str = found!(
     "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
@@ -111,9 +106,8 @@ pub(super) const STALE_ANONYMOUS: &str = found!(
     "INDEXED BY activity_of_user WHERE user IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
 );
 /// Sessions last used at a time or before: those that follow the idle timeout of the configuration …
-pub(super) const USED_BEFORE: &str = found!(
-    "INDEXED BY activity WHERE idle_ms IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
-);
+pub(super) const USED_BEFORE: &str =
+    found!("INDEXED BY activity WHERE idle_ms IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2");
 /// … and those that have their own.
 pub(super) const OWN_USED_BEFORE: &str = found!(
     "INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
@@ -138,17 +132,15 @@ pub(super) const USED_BEFORE_OF_USER: &str =
 pub(super) const CREATED_BEFORE_OF_USER: &str =
     found!("INDEXED BY sessions_of_user WHERE user = ?1 AND created_at <= ?2 AND absolute_ms IS NULL");
 /// A user's sessions with timeouts of their own.
-pub(super) const OWN_OF_USER: &str = found!(
-    "INDEXED BY own_timeouts_of_user WHERE user = ?1 AND (idle_ms IS NOT NULL OR absolute_ms IS NOT NULL)"
-);
+pub(super) const OWN_OF_USER: &str =
+    found!("INDEXED BY own_timeouts_of_user WHERE user = ?1 AND (idle_ms IS NOT NULL OR absolute_ms IS NOT NULL)");
 
 const WHOLE_BY_KEY: &str = whole!("WHERE key = ?1");
 const WHOLE_BY_ID: &str = whole!("WHERE id = ?1");
 pub(super) const LIST: &str = whole!(
     "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
 );
-const LIST_ALL: &str =
-    whole!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
+const LIST_ALL: &str = whole!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
 
 /// Every query that must follow an index, for the test of their plans.
 #[cfg(test)]
@@ -322,10 +314,34 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<StoredSession>> {
     let (user, max) = (user.as_str(), number(max));
     match after {
-        Some(Cursor { created_at, id }) => conn
-            .prepare_cached(LIST)?
-            .query_map((user, created_at.as_millis(), id.as_bytes(), max), whole)?
-            .collect(),
+        Some(Cursor { created_at, id }) => {
+            conn.prepare_cached(LIST)?.query_map((user, created_at.as_millis(), id.as_bytes(), max), whole)?.collect()
+        }
         None => conn.prepare_cached(LIST_ALL)?.query_map((user, max), whole)?.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::schema;
+
+    #[test]
+    fn every_query_searches_an_index_and_sorts_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessgate.db");
+        std::fs::File::create(&path).unwrap();
+        let conn = schema::open_writer(&path).unwrap();
+        for sql in INDEXED {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let missing = explain.parameter_count();
+            let plan: Vec<String> = explain
+                .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; missing]), |row| row.get(3))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let searches = plan.iter().all(|step| step.starts_with("SEARCH sessions USING INDEX"));
+            assert!(plan.len() == 1 && searches, "{sql}\n{plan:#?}");
+        }
     }
 }
