@@ -18,6 +18,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+# Whatever proxy this machine uses, loopback is reached directly.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 MIB = 1024 * 1024
 # A distroless base with glibc has 25 MiB, and the binary, even built without optimisation, stays below 64 MiB.
 # What is over that is no longer libraries, certificates and one program.
@@ -123,7 +126,7 @@ def call(method, path, token=None, body=None):
         request.add_header("Content-Type", "application/json")
         request.data = json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with HTTP.open(request, timeout=5) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read().decode()
