@@ -3,5 +3,6 @@
 mod admin;
 mod config;
 mod config_watch;
+mod experiments;
 mod metrics;
 mod support;
