@@ -169,8 +169,8 @@ impl Sidecar {
     /// The value of a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
-        let text = self.admin_client().get("/metrics").expect(200);
-        let value = text.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let text = self.admin_client().get("/metrics").expect(200).text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("there is no series {series}")).parse().expect("a number")
     }
 
