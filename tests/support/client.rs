@@ -148,6 +148,19 @@ impl Client {
         Ok(std::mem::take(&mut self.received))
     }
 
+    /// Whether the other side closes before so much time has passed.
+    pub fn is_closed_within(&mut self, time: Duration) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { panic!("for TCP only") };
+        stream.set_read_timeout(Some(time)).unwrap();
+        let closed = match self.receive() {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        };
+        let Stream::Tcp(stream) = &self.stream else { unreachable!("it was TCP before") };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        closed
+    }
+
     fn receive(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
         let count = match &mut self.stream {
