@@ -1,82 +1,61 @@
-//! A gateway to test against.
+//! A gateway to test against, on a clock that stands until it is moved.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sessgate::clock::{ManualClock, Timestamp};
-use sessgate::config::settings::{
-    Address, CreationRate, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, LogFormat, LogLevel, Settings,
-    StoreSettings, TopUserLabel, TopUsers,
-};
-use sessgate::gateway::Gateway;
-use sessgate::metrics::Metrics;
-use sessgate::session::{Capacity, Lifetimes, OnExcess, UserLimits};
+use sessgate::clock::{Clock, ManualClock};
+use sessgate::config::settings::Settings;
+use sessgate::gateway::{Gateway, Parts};
+use sessgate::metrics::{BuildInfo, Metrics};
+use sessgate::session::OsGenerator;
+use sessgate::store::Store;
 
-/// When every test begins.
-pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+use super::sessions::START;
+use super::stores::{self, Opened};
 
 /// A gateway, its clock and what it counts.
 pub struct TestGateway {
     pub gateway: Arc<Gateway>,
     pub clock: Arc<ManualClock>,
     pub metrics: Arc<Metrics>,
+    pub store: Arc<dyn Store>,
+    _opened: Opened,
 }
 
 impl TestGateway {
-    /// With the defaults of the contract.
+    /// With the documented defaults.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// With the defaults changed by `change`.
+    /// With the documented defaults changed by `change`, on an embedded store of its own.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = defaults();
+        let mut settings = Settings::default();
         change(&mut settings);
+        Self::on(settings, stores::embedded())
+    }
+
+    /// With these settings on that store.
+    pub fn on(settings: Settings, opened: Opened) -> Self {
         let clock = Arc::new(ManualClock::at(START));
-        let metrics = Arc::new(Metrics::default());
-        let gateway = Gateway::stand_in(settings, Arc::clone(&clock) as _);
-        Self { gateway, clock, metrics }
+        let build = BuildInfo { version: "test", revision: "test", store: opened.kind() };
+        let metrics = Arc::new(Metrics::new(&build));
+        let gateway = Gateway::new(Parts {
+            settings: Arc::new(settings),
+            store: Arc::clone(&opened.store),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            generator: Arc::new(OsGenerator),
+            metrics: Arc::clone(&metrics),
+        });
+        Self { gateway, clock, metrics, store: Arc::clone(&opened.store), _opened: opened }
     }
 
-    /// From now on the store is unavailable, and memory is empty.
+    /// From now on the store is unavailable, and memory is empty. Not to be called from async code.
     pub fn break_store(&self) {
-        self.gateway.break_store();
-    }
-}
-
-/// The defaults of the contract.
-pub fn defaults() -> Settings {
-    let loopback = || Address::Tcp(([127, 0, 0, 1], 0).into());
-    Settings {
-        listen: Listen { api: loopback(), admin: loopback(), api_key: None, event_loops: 1 },
-        store: StoreSettings::Embedded { path: "data".into() },
-        lifetimes: LifetimeSettings {
-            clocks: Lifetimes {
-                idle_timeout: Duration::from_secs(90 * 86_400),
-                absolute_timeout: None,
-                stale_after: Duration::from_secs(25 * 60),
-            },
-            close_stale: false,
-            memory_idle: Duration::from_secs(30 * 86_400),
-            sweep_interval: Duration::from_secs(300),
-        },
-        limits: Limits {
-            memory_sessions: 50_000,
-            memory_bytes: 256 << 20,
-            stored: Capacity { sessions: None, bytes: Some(1 << 30) },
-            session_bytes: 64 << 10,
-            per_user: UserLimits { sessions: Some(10), on_excess: OnExcess::EvictOldest, overrides: HashMap::new() },
-            creation_per_ip: Some(CreationRate { count: 10, per: Duration::from_secs(3_600), ipv6_prefix: 64 }),
-            leases: LeaseLimits {
-                per_user: Some(3),
-                ttl: Duration::from_secs(300),
-                tracked_users: 50_000,
-                track_for: Duration::from_secs(86_400),
-            },
-        },
-        hooks: Hooks { session_closed: None },
-        top_users: TopUsers { count: 10, label: TopUserLabel::Hash },
-        log: Log { level: LogLevel::Info, format: LogFormat::Text },
+        let mut settings = Settings::clone(&self.gateway.settings());
+        // No entry is as small as that.
+        settings.limits.memory_bytes = 1;
+        self.gateway.apply(&Arc::new(settings));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.store.close());
     }
 }
