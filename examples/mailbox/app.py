@@ -99,6 +99,7 @@ class ConnectionPool:
             if connection is None:
                 return
             self.closed[reason] += 1
+        print(f"closed {session} of {connection.user}: {reason}", flush=True)
         try:
             connection.disconnect()
         except OSError as error:
@@ -117,14 +118,19 @@ class Sessgate:
     def __init__(self, address):
         self.address = address
 
+    def connect(self):
+        kind, _, place = self.address.partition(":")
+        if kind != "unix":
+            return http.client.HTTPConnection(place.removeprefix("//"), timeout=5)
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(5)
+        connection.sock.connect(place)
+        return connection
+
     def call(self, method, path, token=None, body=None):
         """Makes one call; returns the status and the answer."""
-        connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=5)
-        if self.address.startswith("unix:"):
-            connection = http.client.HTTPConnection("localhost", timeout=5)
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(5)
-            connection.sock.connect(self.address.removeprefix("unix:"))
+        connection = self.connect()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)

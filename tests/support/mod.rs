@@ -1,12 +1,13 @@
+//! Fixtures: sessions, stores, gateway, doors, clients, and the program as a process.
 
-//! Fixtures: gateway, client, scrape and server processes.
-
-//! Fixtures: sessions, and the store contract as a plain model.
 pub mod client;
 pub mod door;
 pub mod exposition;
 pub mod gateway;
+pub mod http;
+pub mod mailbox;
 pub mod model_store;
 pub mod schema;
 pub mod sessions;
+pub mod sidecar;
 pub mod stores;
