@@ -1,6 +1,7 @@
-//! Fixtures: sessions, stores, gateway, doors, clients, and the program as a process.
+//! Fixtures: gateway, client, scrape and server processes; sessions, and the store contract as a plain model.
 
 pub mod client;
+pub mod disk;
 pub mod door;
 pub mod exposition;
 pub mod gateway;
@@ -8,6 +9,7 @@ pub mod http;
 pub mod mailbox;
 pub mod model_store;
 pub mod schema;
+pub mod seed;
 pub mod sessions;
 pub mod sidecar;
 pub mod stores;
