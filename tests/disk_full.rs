@@ -11,7 +11,7 @@ use sessgate::store::embedded::{EmbeddedStore, RESERVE_BYTES};
 use sessgate::store::{CreateError, CreateLimits, FiguresQuery, Store, StoreError, Update, UpdateError, Whom};
 use tempfile::{TempDir, tempdir};
 
-use crate::support::sessions::{SeededGenerator, START, everybody, key, minutes, session, terms, with_data};
+use crate::support::sessions::{START, SeededGenerator, everybody, key, minutes, session, terms, with_data};
 
 /// A file system of its own that is soon full.
 struct SmallDisk(TempDir);

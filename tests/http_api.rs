@@ -151,7 +151,10 @@ fn sessions_are_managed_by_handle_and_by_user_without_their_tokens() {
     assert_eq!(door.call("DELETE", &format!("/v1/sessions/{}", ids[0].as_str().unwrap()), &[], b"").status, 404);
     let revoked = door.call("DELETE", &format!("/v1/users/{encoded}/sessions"), &[], b"");
     assert_eq!(revoked.json(), json!({ "revoked": 4 }));
-    assert_eq!(door.call("GET", "/v1/users/nobody/sessions", &[], b"").json(), json!({ "sessions": [], "next_cursor": null }));
+    assert_eq!(
+        door.call("GET", "/v1/users/nobody/sessions", &[], b"").json(),
+        json!({ "sessions": [], "next_cursor": null })
+    );
     door.close();
 }
 

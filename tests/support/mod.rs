@@ -1,4 +1,3 @@
-
 //! Fixtures: gateway, client, scrape and server processes.
 
 //! Fixtures: sessions, and the store contract as a plain model.
