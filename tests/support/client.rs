@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use sessgate::config::settings::Address;
 
 /// Longer than anything takes here; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,18 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Insists on a status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -50,17 +63,34 @@ impl Reply {
 
 impl Client {
     pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the door listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: Stream::Tcp(stream), received: Vec::new() }
+        Self::connect(&Address::Tcp(address)).expect("the door listens")
     }
 
     pub fn unix(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).expect("the door listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: Stream::Unix(stream), received: Vec::new() }
+        Self::connect(&Address::Unix(path.to_owned())).expect("the door listens")
+    }
+
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        let stream = match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_nodelay(true)?;
+                Stream::Tcp(stream)
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Stream::Unix(stream)
+            }
+        };
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Whether a part of an answer, or more, has come and was not read.
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
     }
 
     /// Sends a request and reads its answer.
@@ -116,6 +146,19 @@ impl Client {
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.receive()? > 0 {}
         Ok(std::mem::take(&mut self.received))
+    }
+
+    /// Whether the other side closes before so much time has passed.
+    pub fn is_closed_within(&mut self, time: Duration) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { panic!("for TCP only") };
+        stream.set_read_timeout(Some(time)).unwrap();
+        let closed = match self.receive() {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        };
+        let Stream::Tcp(stream) = &self.stream else { unreachable!("it was TCP before") };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        closed
     }
 
     fn receive(&mut self) -> io::Result<usize> {

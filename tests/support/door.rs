@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
@@ -10,7 +11,6 @@ use sessgate::config::settings::{Address, Secret};
 use sessgate::doors::http::Api;
 use sessgate::doors::serve::h1::{Head, Http, Service};
 use sessgate::doors::serve::{ServeLimits, Serving, Surroundings, bind};
-use sessgate::metrics::Metrics;
 use sessgate::metrics::labels::{Door, RequestOutcome};
 use sessgate::shutdown::Shutdown;
 
@@ -36,24 +36,30 @@ impl Default for Options {
 
 /// A door that is open.
 pub struct TestDoor {
-    pub metrics: Arc<Metrics>,
+    /// How many requests were not answered beneath hyper.
+    pub through_hyper: Arc<AtomicU64>,
     address: Address,
     shutdown: Shutdown,
     serving: Serving,
 }
 
-/// A service whose fast lane is closed.
-struct WithoutLane(Api);
+/// The API, observed: which requests came through hyper?
+struct Observed {
+    api: Api,
+    lane: bool,
+    through_hyper: Arc<AtomicU64>,
+}
 
-impl Service for WithoutLane {
+impl Service for Observed {
     const DOOR: Door = Api::DOOR;
 
     async fn call(&self, request: Request<Incoming>) -> Response<Bytes> {
-        self.0.call(request).await
+        self.through_hyper.fetch_add(1, Ordering::Relaxed);
+        self.api.call(request).await
     }
 
-    fn answer_at_once(&self, _: &Head<'_>, _: &[u8; 29], _: &mut Vec<u8>) -> Option<RequestOutcome> {
-        None
+    fn answer_at_once(&self, head: &Head<'_>, date: &[u8; 29], out: &mut Vec<u8>) -> Option<RequestOutcome> {
+        if self.lane { self.api.answer_at_once(head, date, out) } else { None }
     }
 }
 
@@ -74,13 +80,10 @@ impl TestDoor {
             clock: Arc::clone(&gateway.clock) as _,
             drain,
         };
-        let serving = if options.lane {
-            bound.serve(&Arc::new(Http(api)), &surroundings)
-        } else {
-            bound.serve(&Arc::new(Http(WithoutLane(api))), &surroundings)
-        };
-        let serving = serving.expect("the loops start");
-        Self { metrics: Arc::clone(&gateway.metrics), address: serving.address().clone(), shutdown, serving }
+        let through_hyper = Arc::default();
+        let observed = Observed { api, lane: options.lane, through_hyper: Arc::clone(&through_hyper) };
+        let serving = bound.serve(&Arc::new(Http(observed)), &surroundings).expect("the loops start");
+        Self { through_hyper, address: serving.address().clone(), shutdown, serving }
     }
 
     pub fn address(&self) -> SocketAddr {

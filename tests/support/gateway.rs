@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use sessgate::clock::{Clock, ManualClock};
+use sessgate::clock::{Clock, ManualClock, Timestamp};
 use sessgate::config::settings::Settings;
 use sessgate::gateway::{Gateway, Parts};
 use sessgate::metrics::{BuildInfo, Metrics};
 use sessgate::session::OsGenerator;
 use sessgate::store::Store;
 
-use super::sessions::START;
 use super::stores::{self, Opened};
+
+/// When every test begins.
+pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// A gateway, its clock and what it counts.
 pub struct TestGateway {
@@ -49,12 +51,26 @@ impl TestGateway {
         Self { gateway, clock, metrics, store: Arc::clone(&opened.store), _opened: opened }
     }
 
-    /// From now on the store is unavailable, and memory is empty. Not to be called from async code.
-    pub fn break_store(&self) {
-        let mut settings = Settings::clone(&self.gateway.settings());
+    /// Empties memory; the store keeps everything.
+    pub fn forget(&self) {
+        let before = Arc::clone(&self.gateway.settings());
+        let mut settings = Settings::clone(&before);
         // No entry is as small as that.
         settings.limits.memory_bytes = 1;
         self.gateway.apply(&Arc::new(settings));
+        self.gateway.apply(&before);
+    }
+
+    /// Connections that the API door counts.
+    pub fn connections(&self) -> i64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("sessgate_connections{door=\"api\"} "));
+        line.unwrap().parse().unwrap()
+    }
+
+    /// From now on the store is unavailable, and memory is empty. Not to be called from async code.
+    pub fn break_store(&self) {
+        self.forget();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(self.store.close());
     }
