@@ -2,40 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use sessgate::session::{Capacity, EndReason, OnExcess};
 use sessgate::store::embedded::{EmbeddedStore, RESERVE_BYTES};
 use sessgate::store::{CreateError, CreateLimits, FiguresQuery, Store, StoreError, Update, UpdateError, Whom};
-use tempfile::{TempDir, tempdir};
 
-use crate::support::sessions::{START, SeededGenerator, everybody, key, minutes, session, terms, with_data};
-
-/// A file system of its own that is soon full.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount(mebibytes: u64) -> Self {
-        let at = tempdir().unwrap();
-        let size = format!("size={mebibytes}m,mode=0700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at.path()).status();
-        assert!(mounted.unwrap().success(), "this test mounts a small tmpfs, so it runs as root");
-        Self(at)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.path().display());
-    }
-}
+use crate::support::disk::{SmallDisk, fill_with_foreign};
+use crate::support::sessions::{SeededGenerator, START, everybody, key, minutes, session, terms, with_data};
 
 const DATA: usize = 16 * 1024;
 
@@ -112,13 +86,6 @@ async fn reads_and_removals_go_on_and_creation_resumes() {
     let store = EmbeddedStore::open(&disk.path().join("store"), START, generator).unwrap();
     assert_eq!(held(&store).await, left);
     store.close().await;
-}
-
-/// Leaves not a byte to anybody.
-fn fill_with_foreign(file: &mut File) {
-    let block = vec![1; 64 * 1024];
-    while file.write_all(&block).is_ok() {}
-    while file.write_all(&block[..512]).is_ok() {}
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod config;
 mod config_watch;
 mod disk_full;
 mod embedded_store;
+mod experiments;
 mod http_api;
 mod http_connections;
 mod http_hostile;
