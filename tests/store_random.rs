@@ -8,7 +8,9 @@ use sessgate::clock::Timestamp;
 use sessgate::session::{
     Capacity, EndReason, Ended, EventId, Lifetimes, OnExcess, Session, SessionKey, StoredSession, UserLimit, UserLimits,
 };
-use sessgate::store::{CreateLimits, Figures, FiguresQuery, Notice, Settlement, Store, Terms, Update, Whom};
+use sessgate::store::{
+    CreateLimits, Figures, FiguresQuery, Notice, Settlement, Store, Terms, Update, Whom,
+};
 
 use crate::support::sessions::{MINUTE, START, key, session, user, with_data};
 use crate::support::stores;
@@ -103,8 +105,11 @@ impl History {
     }
 
     fn terms(&self) -> Terms {
-        let lifetimes =
-            Lifetimes { idle_timeout: 30 * MINUTE, absolute_timeout: Some(90 * MINUTE), stale_after: 10 * MINUTE };
+        let lifetimes = Lifetimes {
+            idle_timeout: 30 * MINUTE,
+            absolute_timeout: Some(90 * MINUTE),
+            stale_after: 10 * MINUTE,
+        };
         Terms { now: self.now(), lifetimes, notify: true }
     }
 
@@ -148,7 +153,8 @@ impl Player<'_> {
                 format!("{:?}", store.rotate(history.key(*which), new_key, now).await)
             }
             Step::Touch { touches } => {
-                let touches = touches.iter().map(|(which, ago)| (history.key(*which), now - MINUTE * *ago)).collect();
+                let touches =
+                    touches.iter().map(|(which, ago)| (history.key(*which), now - MINUTE * *ago)).collect();
                 format!("{:?}", store.touch(touches).await)
             }
             Step::End { whom, max } => {
@@ -218,13 +224,7 @@ async fn compare_figures(model: &Player<'_>, other: &Player<'_>, stale_before: T
     assert!((fewest..=most).contains(&actual.stale), "{} stale, not {fewest} to {most}", actual.stale);
     let apart = match (actual.oldest_activity, expected.oldest_activity) {
         (Some(one), Some(other)) => one.since(other).max(other.since(one)),
-        (one, other) => {
-            if one == other {
-                Duration::ZERO
-            } else {
-                Duration::MAX
-            }
-        }
+        (one, other) => if one == other { Duration::ZERO } else { Duration::MAX },
     };
     assert!(apart < MINUTE, "{:?} is not {:?}", actual.oldest_activity, expected.oldest_activity);
     (actual.stale, actual.oldest_activity) = (expected.stale, expected.oldest_activity);

@@ -126,7 +126,8 @@ impl Plan {
     /// The stale, the longest unused first.
     fn stale(&self, grace: Duration) -> Vec<StoredSession> {
         let Terms { now, lifetimes, .. } = self.terms;
-        let is_stale = |session: &&StoredSession| now.since(session.last_activity) >= lifetimes.stale_after + grace;
+        let is_stale =
+            |session: &&StoredSession| now.since(session.last_activity) >= lifetimes.stale_after + grace;
         let mut stale: Vec<_> = self.remaining.iter().filter(is_stale).cloned().collect();
         stale.sort_by_key(|session| session.last_activity);
         stale
