@@ -18,3 +18,4 @@ mod storage_size;
 mod store_conformance;
 mod store_random;
 mod support;
+mod tidy;
