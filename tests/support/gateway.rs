@@ -11,6 +11,7 @@ use sessgate::config::settings::{
 };
 use sessgate::gateway::Gateway;
 use sessgate::metrics::Metrics;
+use sessgate::metrics::labels::RequestOutcome;
 use sessgate::session::{Capacity, Lifetimes, OnExcess, UserLimits};
 
 /// When every test begins.
@@ -37,6 +38,16 @@ impl TestGateway {
         let metrics = Arc::new(Metrics::default());
         let gateway = Gateway::stand_in(settings, Arc::clone(&clock) as _);
         Self { gateway, clock, metrics }
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> i64 {
+        self.metrics.connections()
+    }
+
+    /// Requests that ended so.
+    pub fn requests(&self, outcome: RequestOutcome) -> u64 {
+        self.metrics.requests(outcome)
     }
 
     /// Empties the memory tier.
