@@ -8,6 +8,9 @@ use crate::support::client::Reply;
 use crate::support::http::{Client, Stage, Unanswered};
 use crate::support::seed::Random;
 
+/// The sessions that a worker goes on using: the youngest so many.
+const RECENT: usize = 300;
+
 /// Whether a session must be found under its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alive {
@@ -76,18 +79,19 @@ impl Worker {
     /// and was answered.
     pub fn step(&mut self, client: &mut Client, acknowledged: &AtomicU64) -> Step {
         let choice = self.random.below(100);
-        let chosen = if choice < 35 { None } else { self.choose() };
+        let chosen = if choice < 27 { None } else { self.choose() };
         let Some(at) = chosen else { return self.create(client, acknowledged) };
         match choice {
-            35..60 => self.look_up(client, at),
-            60..80 => self.update(client, at, acknowledged),
-            80..85 => self.rotate(client, at, acknowledged),
+            27..55 => self.look_up(client, at),
+            55..70 => self.update(client, at, acknowledged),
+            70..75 => self.rotate(client, at, acknowledged),
             _ => self.revoke(client, at, acknowledged),
         }
     }
 
     fn choose(&mut self) -> Option<usize> {
-        let alive: Vec<usize> = (0..self.sessions.len()).filter(|&at| self.sessions[at].alive == Alive::Yes).collect();
+        let recent = self.sessions.len().saturating_sub(RECENT)..self.sessions.len();
+        let alive: Vec<usize> = recent.filter(|&at| self.sessions[at].alive == Alive::Yes).collect();
         (!alive.is_empty()).then(|| *self.random.pick(&alive))
     }
 
