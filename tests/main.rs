@@ -12,7 +12,10 @@ mod http_hostile;
 mod http_lane;
 mod http_openapi;
 mod metrics;
+#[path = "situations/a.rs"]
+mod situation_a;
 mod storage_size;
 mod store_conformance;
 mod store_random;
 mod support;
+mod tidy;
