@@ -168,8 +168,9 @@ impl EmbeddedStore {
 
 fn load(database: &Path, now: Timestamp) -> Result<(rusqlite::Connection, ledger::Ledger), OpenError> {
     let conn = schema::open_writer(database)?;
-    let corrected =
-        schema::correct_times(&conn, now).map_err(|error| OpenError::from_sqlite(database.to_owned(), &error))?;
+    let sqlite = |error: rusqlite::Error| OpenError::from_sqlite(database.to_owned(), &error);
+    let corrected = schema::correct_times(&conn, now).map_err(sqlite)?;
+    outbox::release(&conn, now).map_err(sqlite)?;
     if corrected > 0 {
         tracing::warn!(sessions = corrected, "the clock was set back: times of use that lay ahead of it are now");
     }
