@@ -14,6 +14,8 @@ mod http_openapi;
 mod metrics;
 #[path = "situations/a.rs"]
 mod situation_a;
+#[path = "situations/b.rs"]
+mod situation_b;
 mod storage_size;
 mod store_conformance;
 mod store_random;
