@@ -11,6 +11,7 @@ mod http_connections;
 mod http_hostile;
 mod http_lane;
 mod http_openapi;
+mod live_limits;
 mod metrics;
 #[path = "situations/a.rs"]
 mod situation_a;
