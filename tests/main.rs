@@ -1,6 +1,7 @@
 //! Every integration test, in one binary. Each module is one subject.
 
 mod admin;
+mod cli;
 mod config;
 mod config_watch;
 mod disk_full;

@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod gateway;
 pub mod http;
 pub mod model_store;
+pub mod once;
 pub mod schema;
 pub mod seed;
 pub mod sessions;
