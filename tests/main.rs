@@ -13,6 +13,8 @@ mod http_hostile;
 mod http_lane;
 mod http_openapi;
 mod metrics;
+#[path = "situations/a.rs"]
+mod situation_a;
 mod storage_size;
 mod store_conformance;
 mod store_random;

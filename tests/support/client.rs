@@ -124,7 +124,7 @@ impl Client {
                 let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
                 let headers: Vec<_> =
                     parsed.headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect();
-                let length = headers.iter().find(|(name, _)| name == "content-length");
+                let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
                 let length = match length {
                     _ if method == "HEAD" || status == 204 || status == 100 => 0,
                     Some((_, length)) => length.parse().unwrap(),

@@ -6,6 +6,7 @@ pub mod door;
 pub mod exposition;
 pub mod gateway;
 pub mod http;
+pub mod mailbox;
 pub mod model_store;
 pub mod once;
 pub mod schema;
