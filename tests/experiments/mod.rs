@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 //mod e01_kill;
-//mod e08_disk_full;
+mod e08_disk_full;
 //mod e09_clock;
 //mod e13_reload;
 //mod e14_hook;
