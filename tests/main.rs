@@ -15,6 +15,7 @@ mod http_openapi;
 mod metrics;
 #[path = "situations/a.rs"]
 mod situation_a;
+mod security;
 mod storage_size;
 mod store_conformance;
 mod store_random;
