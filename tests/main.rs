@@ -7,6 +7,7 @@ mod config_watch;
 mod disk_full;
 mod embedded_store;
 mod experiments;
+mod hostile;
 mod http_api;
 mod http_connections;
 mod http_hostile;
