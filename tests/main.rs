@@ -1,12 +1,14 @@
 //! Every integration test, in one binary. Each module is one subject.
 
 mod admin;
+mod cli;
 mod config;
 mod config_watch;
 mod disk_full;
 mod embedded_store;
 mod experiments;
 mod gateway;
+mod hostile;
 mod http_api;
 mod http_connections;
 mod http_hostile;
@@ -17,6 +19,7 @@ mod metrics;
 #[path = "situations/a.rs"]
 mod situation_a;
 #[path = "situations/b.rs"]
+mod security;
 mod situation_b;
 mod storage_size;
 mod store_conformance;
