@@ -68,8 +68,7 @@ impl Timestamp {
         let mut out = *b"0000-00-00T00:00:00.000Z";
         let mut put = |at: usize, width: usize, mut value: i64| {
             for digit in out[at..at + width].iter_mut().rev() {
-                // `value % 10` is one decimal digit.
-                *digit = b'0' + (value % 10) as u8;
+                *digit = b"0123456789"[usize::try_from(value % 10).unwrap_or(0)];
                 value /= 10;
             }
         };
@@ -187,6 +186,7 @@ fn correction(behind: i64, passed: i64) -> i64 {
     if (0..=STEP_BELOW_MS).contains(&behind) { behind } else { behind.clamp(-most, most) }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one reading of the wall clock")]
 fn wall_ms() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),

@@ -52,11 +52,39 @@ fn every_family_is_served_as_declared_and_no_other() {
         };
         assert_eq!((family.kind.as_str(), family.help.as_str()), (declared.kind, declared.help), "{}", declared.name);
     }
-    let declared: BTreeSet<_> = catalogue().iter().map(|family| family.name).collect();
+    let families = catalogue();
+    let declared: BTreeSet<_> = families.iter().map(|family| family.name).collect();
+    assert_eq!(declared.len(), families.len(), "a name is declared twice");
     for name in served.families.keys().filter(|name| !name.starts_with("process_")) {
         assert!(declared.contains(name.as_str()), "{name} is served, but not declared");
     }
     assert!(served.families.contains_key("process_resident_memory_bytes"));
+    for family in families {
+        let own = &family.labels[family.fixed.len()..];
+        for sample in served.find(family.name, &BTreeMap::new()) {
+            let values: Vec<&str> = own.iter().map(|&label| sample.labels[label].as_str()).collect();
+            assert!(family.series.contains(&values), "{} is not declared", sample.series());
+            let labels: BTreeSet<_> = sample.labels.keys().map(String::as_str).filter(|&label| label != "le").collect();
+            assert_eq!(labels, family.labels.iter().copied().collect(), "{}", family.name);
+        }
+    }
+}
+
+#[test]
+fn only_the_catalogue_names_metrics() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("metrics/catalogue.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let named = catalogue().iter().find(|family| text.contains(family.name)).map(|family| family.name);
+                assert_eq!(named, None, "{}", path.display());
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The configuration as the program uses it: validated, in its own types, nothing left to check.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +48,28 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A secret from a file or the environment. It never shows itself.
+impl Address {
+    /// Whether only this machine reaches it. The unspecified address, which is every interface, does not count.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// As it is typed in the configuration.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A secret from a file. It never shows itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -65,8 +87,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
 }
@@ -147,8 +169,8 @@ pub struct Hooks {
 /// An HTTP endpoint of the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Where it is: `http` or `https`.
-    pub url: String,
+    /// Where it is.
+    pub url: HookUrl,
     /// What notices are signed with; `None`: they are not.
     pub secret: Option<Secret>,
     /// How long an attempt may take.
@@ -157,6 +179,40 @@ pub struct Hook {
     pub max_attempts: u32,
     /// How old a notice may get.
     pub max_age: Duration,
+}
+
+/// An `http` or `https` URL. Parts of it may come from the environment and be secret, so it shows itself as it was
+/// typed, `https://example.org/${HOOK_PATH}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookUrl {
+    full: String,
+    typed: String,
+}
+
+impl HookUrl {
+    /// A URL that was checked, and how it was typed.
+    #[must_use]
+    pub fn new(full: &str, typed: &str) -> Self {
+        Self { full: full.to_owned(), typed: typed.to_owned() }
+    }
+
+    /// The URL to call.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.full
+    }
+}
+
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.typed)
+    }
+}
+
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.typed.fmt(f)
+    }
 }
 
 /// How the heaviest users are shown.

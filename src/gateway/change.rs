@@ -49,7 +49,7 @@ impl Gateway {
     /// Checks what can be checked without the store. The creation rate comes last: only what could be created counts.
     fn admit(&self, request: &CreateRequest) -> Result<(), GatewayError> {
         let settings = self.settings.load();
-        self.fits(&request.data, &settings)?;
+        Self::fits(&request.data, &settings)?;
         if let (Some(ip), Some(rate)) = (request.ip, settings.limits.creation_per_ip) {
             self.creations
                 .admit(ip, rate, self.now())
@@ -58,7 +58,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn fits(&self, data: &[u8], settings: &Settings) -> Result<(), GatewayError> {
+    fn fits(data: &[u8], settings: &Settings) -> Result<(), GatewayError> {
         let (bytes, limit) = (data.len() as u64, settings.limits.session_bytes);
         if bytes > limit { Err(GatewayError::SessionTooLarge { bytes, limit }) } else { Ok(()) }
     }
@@ -112,7 +112,7 @@ impl Gateway {
         data: Box<[u8]>,
         if_revision: Option<u64>,
     ) -> Result<View, GatewayError> {
-        self.fits(&data, &self.settings.load())?;
+        Self::fits(&data, &self.settings.load())?;
         let this = Arc::clone(self);
         to_the_end(async move {
             let before = this.look_up(key, Slide::Peek).await?;

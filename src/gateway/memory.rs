@@ -186,8 +186,8 @@ struct KeyPrefix([u8; 8]);
 
 impl KeyPrefix {
     fn of(key: &SessionKey) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
-        Self([a, b, c, d, e, f, g, h])
+        let (prefix, _) = key.as_bytes().split_first_chunk().unwrap_or((&[0; 8], &[]));
+        Self(*prefix)
     }
 }
 
@@ -316,15 +316,15 @@ impl Memory {
             if entry.timer.load(Ordering::Relaxed) != due {
                 continue; // left over from an earlier stay in memory
             }
-            self.look_at(&prefix, &entry, rules, now);
+            self.look_at(prefix, &entry, rules, now);
         }
         true
     }
 
-    fn look_at(&self, prefix: &KeyPrefix, entry: &Entry, rules: MemoryRules, now: Timestamp) {
+    fn look_at(&self, prefix: KeyPrefix, entry: &Entry, rules: MemoryRules, now: Timestamp) {
         let idle = now.since(entry.last_activity());
         if idle >= rules.memory_idle {
-            let removed = self.sessions.remove_if(prefix, |held| now.since(held.last_activity()) >= rules.memory_idle);
+            let removed = self.sessions.remove_if(&prefix, |held| now.since(held.last_activity()) >= rules.memory_idle);
             if let Some((_, entry)) = removed {
                 self.shared.departed(&entry, MemoryEviction::MemoryIdle);
                 return;
@@ -339,7 +339,7 @@ impl Memory {
                 self.revived(entry);
             }
         }
-        self.timers().set(*prefix, entry, now);
+        self.timers().set(prefix, entry, now);
     }
 
     fn watch(&self, key: &SessionKey, entry: &Entry) {

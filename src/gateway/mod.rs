@@ -80,6 +80,8 @@ struct Upkeep {
     watermarks: Watermarks,
     /// A limit was lowered, or may have been while we were away: users may hold more than they may.
     trim_users: bool,
+    /// Notices that the outbox had dropped at the last look.
+    overflowed: u64,
 }
 
 /// What memory knows of a key.
@@ -99,13 +101,14 @@ impl Gateway {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { settings, store, clock, generator, metrics } = parts;
         metrics.sweep_interval(settings.lifetimes.sweep_interval);
+        metrics.top_user_settings(settings.top_users);
         Arc::new(Self {
             memory: Memory::new(memory_rules(&settings), Arc::clone(&metrics)),
             touches: Touches::default(),
             creations: CreationLimiter::default(),
             leases: Leases::default(),
             courier: Courier::new(),
-            upkeep: Mutex::new(Upkeep { watermarks: Watermarks::default(), trim_users: true }),
+            upkeep: Mutex::new(Upkeep { trim_users: true, ..Upkeep::default() }),
             settings_changed: Notify::new(),
             figures: ArcSwap::default(),
             settings: ArcSwap::new(settings),
@@ -127,10 +130,11 @@ impl Gateway {
     }
 
     /// Puts a changed configuration in force: for newcomers at once, for what is there at a bounded rate.
-    pub fn apply(&self, settings: Arc<Settings>) {
+    pub fn apply(&self, settings: &Arc<Settings>) {
         self.metrics.sweep_interval(settings.lifetimes.sweep_interval);
-        self.settings.store(Arc::clone(&settings));
-        self.memory.apply(memory_rules(&settings));
+        self.metrics.top_user_settings(settings.top_users);
+        self.settings.store(Arc::clone(settings));
+        self.memory.apply(memory_rules(settings));
         if let Ok(mut upkeep) = self.upkeep.lock() {
             upkeep.trim_users = true;
         }
@@ -142,19 +146,11 @@ impl Gateway {
     /// The hot path: no store, no log line, no waiting.
     pub fn look_up_in_memory(&self, key: &SessionKey, slide: Slide) -> MemoryLookUp {
         let now = self.clock.now();
-        match self.memory.get(key) {
-            None => MemoryLookUp::Absent,
-            Some(entry) => match self.use_entry(key, entry, slide, now.at) {
-                Some(view) => {
-                    self.metrics.lookup(LookupTier::Memory, LookupResult::Hit, now.mark.elapsed());
-                    MemoryLookUp::Hit(view)
-                }
-                None => {
-                    self.metrics.lookup(LookupTier::Memory, LookupResult::Expired, now.mark.elapsed());
-                    MemoryLookUp::Expired
-                }
-            },
-        }
+        let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
+        let view = self.use_entry(key, entry, slide, now.at);
+        let result = if view.is_some() { LookupResult::Hit } else { LookupResult::Expired };
+        self.metrics.lookup(LookupTier::Memory, result, now.mark.elapsed());
+        view.map_or(MemoryLookUp::Expired, MemoryLookUp::Hit)
     }
 
     /// Looks a session up.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::Gateway;
 use crate::config::settings::{Hook, Secret};
+use crate::http_client::{self, why};
 use crate::metrics::labels::{HookResult, StoreOp};
 use crate::session::EventId;
 use crate::store::{NOTICE_LEASE, Notice, Settlement, StoreError};
@@ -49,12 +50,8 @@ impl Courier {
         if let Some(client) = &*client {
             return Ok(client.clone());
         }
-        let built = reqwest::Client::builder()
-            // A redirect would let the endpoint choose where session events go.
-            .redirect(reqwest::redirect::Policy::none())
+        let built = http_client::builder()
             .pool_max_idle_per_host(CONCURRENT)
-            .user_agent(concat!("sessgate/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
             .build()
             .map_err(|error| format!("the HTTP client could not be set up: {error}"))?;
         Ok(client.insert(built).clone())
@@ -126,7 +123,7 @@ impl Gateway {
         let mut request = self
             .courier
             .client()?
-            .post(&hook.url)
+            .post(hook.url.as_str())
             .timeout(hook.timeout.min(NOTICE_LEASE / 2))
             .header("content-type", "application/json")
             .header("webhook-id", &event)
@@ -134,8 +131,7 @@ impl Gateway {
         if let Some(secret) = &hook.secret {
             request = request.header("webhook-signature", sign(secret, &event, timestamp, &body));
         }
-        // The error's own text holds the URL, which may hold credentials.
-        let response = request.body(body).send().await.map_err(|error| why(&error.without_url()))?;
+        let response = request.body(body).send().await.map_err(why)?;
         let status = response.status();
         if status.is_success() { Ok(()) } else { Err(format!("the endpoint answered {status}")) }
     }
@@ -146,7 +142,7 @@ impl Gateway {
         let mut random = [0];
         self.generator.fill(&mut random);
         let full = full.min(LAST_WAIT);
-        full - full / 4 * u32::from(random[0]) / 255
+        full.saturating_sub(full / 4 * u32::from(random[0]) / 255)
     }
 }
 
@@ -159,17 +155,6 @@ fn body_of(notice: &Notice) -> String {
         "at": notice.at.to_string(),
     })
     .to_string()
-}
-
-/// An error and its causes in one line.
-fn why(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The signature header: `v1,` and the base64 of the HMAC. A secret that starts with `whsec_` is base64 after it, as

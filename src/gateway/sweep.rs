@@ -11,8 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{BATCH, Gateway};
 use crate::clock::Timestamp;
-use crate::metrics::Snapshot;
-use crate::metrics::labels::{Outcome, StoreOp};
+use crate::metrics::labels::{Outcome, Scope, StoreOp};
+use crate::metrics::top_users::considered;
+use crate::metrics::{Snapshot, TierFigures};
 use crate::session::SessionKey;
 use crate::store::{Figures, FiguresQuery, StoreError};
 
@@ -25,8 +26,6 @@ const TRIM_PER_ROUND: usize = 100;
 const ROOM_PER_ROUND: usize = 20 * BATCH;
 /// Touches saved in one step.
 const TOUCH_BATCH: usize = 1_000;
-/// Users asked of the store for the figures; more than `top_users.count` so that the table can be steady.
-const TOP_USERS_MARGIN: usize = 2;
 
 impl Gateway {
     /// Does all background work until `stop` resolves, then saves what is left.
@@ -79,7 +78,7 @@ impl Gateway {
         let took = started.mark.elapsed();
         self.metrics.sweep(outcome, took, self.now());
         if total > 0 {
-            tracing::info!(ended = total, took_ms = took.as_millis() as u64, "sweep closed sessions");
+            tracing::info!(ended = total, ?took, "sweep closed sessions");
         }
         total
     }
@@ -123,6 +122,16 @@ impl Gateway {
     async fn keep_store_in_bounds(&self) -> Result<(), StoreError> {
         let waiting = self.store.notices().await?;
         self.metrics.hook_queue(waiting.queued);
+        let overflowed = self.upkeep.lock().map_or(0, |mut upkeep| {
+            waiting.overflowed - std::mem::replace(&mut upkeep.overflowed, waiting.overflowed).min(waiting.overflowed)
+        });
+        if overflowed > 0 {
+            self.metrics.hooks_dropped(overflowed);
+            tracing::error!(
+                notices = overflowed,
+                "the outbox is full: the oldest notices were dropped; see hooks.session_closed"
+            );
+        }
         let figures = self.refresh_figures().await?;
         let limits = self.settings().limits.stored;
         let (target, trim) = match self.upkeep.lock() {
@@ -168,24 +177,29 @@ impl Gateway {
         let now = self.now();
         let query = FiguresQuery {
             stale_before: now - settings.lifetimes.clocks.stale_after,
-            top: settings.top_users.count.max(1) * TOP_USERS_MARGIN,
+            top: considered(settings.top_users.count).max(1),
             user_limits: settings.limits.per_user.clone(),
         };
         let figures = Arc::new(self.timed(StoreOp::Figures, self.store.figures(query)).await?);
         self.figures.store(Arc::clone(&figures));
+        let stored = settings.limits.stored;
         self.metrics.publish(Snapshot {
-            memory_sessions: self.memory.len(),
-            memory_sessions_limit: settings.limits.memory_sessions,
-            memory_stale: self.memory.stale(),
-            stored_sessions: figures.sessions,
-            stored_sessions_limit: settings.limits.stored.sessions,
-            stored_stale: figures.stale,
-            stale_oldest_age: stale_age(&figures, now, settings.lifetimes.clocks.stale_after),
-            stored_bytes: figures.bytes,
-            stored_bytes_limit: settings.limits.stored.bytes,
-            shared: self.store.is_shared(),
+            memory: TierFigures {
+                sessions: self.memory.len(),
+                limit: Some(settings.limits.memory_sessions),
+                stale: Some(self.memory.stale()),
+            },
+            storage: TierFigures { sessions: figures.sessions, limit: stored.sessions, stale: Some(figures.stale) },
+            storage_scope: if self.store.is_shared() { Scope::Shared } else { Scope::Local },
+            storage_bytes: figures.bytes,
+            storage_limit_bytes: stored.bytes,
+            stale_oldest_age: figures
+                .oldest_activity
+                .filter(|_| figures.stale > 0)
+                .map_or(Duration::ZERO, |oldest| now.since(oldest)),
             users: figures.users,
             users_at_limit: figures.users_at_limit,
+            user_sessions_max: figures.top_users.first().map_or(0, |(_, sessions)| *sessions),
             user_sessions_limit: settings.limits.per_user.sessions,
             top_users: figures.top_users.clone(),
         });
@@ -205,9 +219,4 @@ impl Gateway {
             }
         }
     }
-}
-
-/// How long the oldest stale session has been stale: what shows that closing them does not keep up.
-fn stale_age(figures: &Figures, now: Timestamp, stale_after: Duration) -> Duration {
-    figures.oldest_activity.map_or(Duration::ZERO, |oldest| now.since(oldest).saturating_sub(stale_after))
 }

@@ -53,6 +53,8 @@ impl Mine<'_> {
 }
 
 /// The copy that the current thread adds to: threads take turns in the order in which they first count.
+///
+/// The turn is the process's, like the threads themselves: it only spreads them, and no figure depends on it.
 fn shard() -> usize {
     const UNSET: usize = usize::MAX;
     static TURN: AtomicUsize = AtomicUsize::new(0);

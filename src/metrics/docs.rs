@@ -11,8 +11,8 @@ const HEAD: &str = "\
 Generated from `src/metrics/catalogue.rs`; `SESSGATE_BLESS=1 cargo test --test main metrics::` writes it anew.
 
 `GET /metrics` on the `admin` listener, in the Prometheus text format 0.0.4. Every series of a closed label set exists,
-at 0, from the start; the only open labels are those of `sessgate_top_user_sessions`, which is bounded by
-`top_users.count`. Series with `scope=\"shared\"` replace those with `scope=\"local\"` on a store that several sidecars
+at 0, from the start; the only open labels are the `rank` and `user` of the heaviest users, whose series are bounded
+by `top_users.count`. Series with `scope=\"shared\"` replace those with `scope=\"local\"` on a store that several sidecars
 share. No session id, token, address or path is ever a label.
 
 | family | type | labels | unit | meaning |

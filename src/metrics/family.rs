@@ -1,4 +1,4 @@
-//! Metric families with typed labels: [`Counters`], [`Gauges`], [`Histograms`], each an array indexed by label set.
+//! Metric families with typed labels: counters, gauges and histograms, each an array indexed by label set.
 //!
 //! Nothing is looked up by text when something is counted, and a series that the catalogue does not name cannot be
 //! made. The `prometheus` crate takes over at the scrape.
@@ -300,10 +300,10 @@ impl<L: LabelSet> Series for Gauges<L> {
 
 /// Histograms of durations.
 ///
-/// Not the crate's own: that one adds its `f64` sum in a compare-and-swap loop on a line shared by all threads,
-/// between two more shared counters, which alone costs more than a look-up in memory may (`benches/`). Here an
-/// observation is two additions to counters of the thread's own; the count is the sum of the buckets, so a scrape is
-/// consistent in itself.
+/// Not the crate's own: that one adds an `f64` sum in a compare-and-swap loop between two more counters, all on lines
+/// shared by all threads: 9 ns alone and 20 ns with a second thread, where this one takes 4 ns in both cases (2-core
+/// virtual machine, release build). Here an observation is two additions to counters of the thread's own; the count
+/// is the sum of the buckets, so a scrape is consistent in itself.
 pub(super) struct Histograms<L> {
     header: Header,
     /// For each series: one cell a bucket, the last one unbounded, then the sum.
@@ -330,6 +330,12 @@ impl<L: LabelSet> Histograms<L> {
         let mine = self.cells.mine();
         mine.add(first + bucket, 1);
         mine.add(first + self.bounds.len() + 1, units);
+    }
+
+    /// Observations so far.
+    pub(super) fn count(&self, labels: L) -> u64 {
+        let first = labels.index() * self.stride();
+        (first..=first + self.bounds.len()).map(|cell| self.cells.read(cell)).sum()
     }
 
     /// Cells a series.

@@ -11,7 +11,7 @@ pub trait Label: Copy + 'static {
     /// The value's text.
     fn as_str(self) -> &'static str;
     /// The value's place in [`ALL`](Label::ALL).
-    fn index(self) -> usize;
+    fn ordinal(self) -> usize;
 }
 
 /// The labels of a family: which series there are.
@@ -49,7 +49,7 @@ impl<A: Label> LabelSet for A {
         A::ALL.to_vec()
     }
     fn index(self) -> usize {
-        Label::index(self)
+        self.ordinal()
     }
     fn texts(self) -> Self::Texts {
         [self.as_str()]
@@ -63,7 +63,7 @@ impl<A: Label, B: Label> LabelSet for (A, B) {
         A::ALL.iter().flat_map(|&a| B::ALL.iter().map(move |&b| (a, b))).collect()
     }
     fn index(self) -> usize {
-        self.0.index() * B::ALL.len() + self.1.index()
+        self.0.ordinal() * B::ALL.len() + self.1.ordinal()
     }
     fn texts(self) -> Self::Texts {
         [self.0.as_str(), self.1.as_str()]
@@ -81,7 +81,7 @@ macro_rules! label {
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
-            fn index(self) -> usize {
+            fn ordinal(self) -> usize {
                 self as usize
             }
         }
@@ -257,7 +257,7 @@ impl Label for EndReason {
     fn as_str(self) -> &'static str {
         Self::as_str(self)
     }
-    fn index(self) -> usize {
+    fn ordinal(self) -> usize {
         self as usize
     }
 }
@@ -288,8 +288,8 @@ impl LabelSet for Eviction {
     }
     fn index(self) -> usize {
         match self {
-            Self::Memory(reason) => Label::index(reason),
-            Self::Storage(reason) => MemoryEviction::ALL.len() + Label::index(reason),
+            Self::Memory(reason) => reason.ordinal(),
+            Self::Storage(reason) => MemoryEviction::ALL.len() + reason.ordinal(),
         }
     }
     fn texts(self) -> Self::Texts {
@@ -319,7 +319,7 @@ impl LabelSet for ScopedTier {
     fn index(self) -> usize {
         match self {
             Self::Memory => 0,
-            Self::Storage(scope) => 1 + Label::index(scope),
+            Self::Storage(scope) => 1 + scope.ordinal(),
         }
     }
     fn texts(self) -> Self::Texts {

@@ -25,8 +25,8 @@ mod user_hash;
 use catalogue::Families;
 use family::float;
 use labels::{
-    CreationOutcome, Door, Eviction, HookResult, LabelSet, LeaseResult, LookupResult, LookupTier, MemoryEviction,
-    Outcome, ReloadTrigger, RequestOutcome, StoreOp, Tier,
+    CreationOutcome, Door, Eviction, HookResult, Label, LabelSet, LeaseResult, LookupResult, LookupTier,
+    MemoryEviction, Outcome, ReloadTrigger, RequestOutcome, StoreOp, Tier,
 };
 pub use snapshot::{Snapshot, TierFigures};
 pub use user_hash::{UserHash, UserHasher};
@@ -40,6 +40,23 @@ pub struct BuildInfo {
     pub revision: &'static str,
     /// The kind of store.
     pub store: &'static str,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Look-ups.
+    pub lookups: u64,
+    /// Look-ups that found a live session in memory.
+    pub memory_hits: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Creations that were refused or failed.
+    pub refused: u64,
+    /// Sessions that left memory and are still stored.
+    pub left_memory: u64,
+    /// Sessions that ended.
+    pub ended: u64,
 }
 
 /// Why the metrics could not be written down.
@@ -222,6 +239,26 @@ impl Metrics {
             (tier, reason, self.families.evictions.get(eviction))
         });
         counted.collect()
+    }
+
+    /// What has happened since the start, for people.
+    pub fn totals(&self) -> Totals {
+        let families = &self.families;
+        let created = families.creations.get(CreationOutcome::Created);
+        let attempts: u64 = CreationOutcome::ALL.iter().map(|&outcome| families.creations.get(outcome)).sum();
+        let evicted = |of: fn(&Eviction) -> bool| -> u64 {
+            Eviction::all().into_iter().filter(of).map(|eviction| families.evictions.get(eviction)).sum()
+        };
+        Totals {
+            lookups: <(LookupTier, LookupResult)>::all().into_iter().map(|labels| families.lookups.count(labels)).sum(),
+            memory_hits: families.lookups.count((LookupTier::Memory, LookupResult::Hit)),
+            created,
+            refused: attempts - created.min(attempts),
+            left_memory: evicted(|eviction| {
+                matches!(eviction, Eviction::Memory(MemoryEviction::Lru | MemoryEviction::MemoryIdle))
+            }),
+            ended: evicted(|eviction| matches!(eviction, Eviction::Storage(_))),
+        }
     }
 
     /// Changes how many of the heaviest users are shown and how they are named, at once.

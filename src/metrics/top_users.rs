@@ -1,9 +1,10 @@
 //! The heaviest users, as a bounded and calm set of series.
 //!
-//! [`TopUserTable::publish`] decides who is in the table and writes the rows; a scrape only reads them. Users enter
-//! and change places with hysteresis: near-equal ones that overtake each other by a session now and then would
-//! otherwise leave a trail of short-lived series.
+//! Who is in the table is decided when figures are published; a scrape only reads finished rows. Users enter and
+//! change places with hysteresis: near-equal ones that overtake each other by a session now and then would otherwise
+//! leave a trail of short-lived series.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -108,21 +109,23 @@ pub fn considered(count: usize) -> usize {
 #[must_use]
 pub fn arrange(table: &[Weight], ranking: &[Weight], count: usize) -> Vec<Weight> {
     let ranking = &ranking[..ranking.len().min(considered(count))];
-    let weight_of = |user: &UserName| ranking.iter().find(|(other, _)| other == user).map(|&(_, weight)| weight);
+    let weights: HashMap<&UserName, u64> = ranking.iter().map(|(user, weight)| (user, *weight)).collect();
+    let members: HashSet<&UserName> = table.iter().map(|(user, _)| user).collect();
     let mut next: Vec<Weight> =
-        table.iter().filter_map(|(user, _)| weight_of(user).map(|weight| (user.clone(), weight))).collect();
+        table.iter().filter_map(|(user, _)| weights.get(user).map(|&weight| (user.clone(), weight))).collect();
     while next.len() > count {
         next.remove(lightest(&next));
     }
-    for outsider in ranking.iter().filter(|(user, _)| !table.iter().any(|(member, _)| member == user)) {
-        if next.len() < count {
-            next.push(outsider.clone());
-        } else if let Some(at) =
-            next.get(lightest(&next)).filter(|least| clearly_more(outsider.1, least.1)).map(|_| lightest(&next))
-        {
-            next.remove(at);
-            next.push(outsider.clone());
+    for outsider in ranking.iter().filter(|(user, _)| !members.contains(user)) {
+        if next.len() == count {
+            let least = lightest(&next);
+            if !next.get(least).is_some_and(|(_, weight)| clearly_more(outsider.1, *weight)) {
+                // Those who follow have no more than this one.
+                break;
+            }
+            next.remove(least);
         }
+        next.push(outsider.clone());
     }
     reorder(next)
 }

@@ -104,8 +104,8 @@ impl SessionKey {
 /// A key is uniformly distributed already, so its first eight bytes are its hash.
 impl Hash for SessionKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let (prefix, _) = self.0.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        state.write_u64(u64::from_le_bytes(*prefix));
     }
 }
 

@@ -19,7 +19,7 @@ impl Watermarks {
     /// The number of sessions has no watermarks: a creation displaces exactly one, and only a lowered limit leaves
     /// more than the cap.
     pub(in crate::gateway) fn target(&mut self, limits: Capacity, sessions: u64, bytes: u64) -> Option<Capacity> {
-        let part = |percent| limits.bytes.map(|cap| (u128::from(cap) * u128::from(percent) / 100) as u64);
+        let part = |percent| limits.bytes.map(|cap| cap / 100 * percent + cap % 100 * percent / 100);
         let (high, low) = (part(HIGH_WATER), part(LOW_WATER));
         self.cleaning = high.is_some_and(|high| bytes > high) || (self.cleaning && low.is_some_and(|low| bytes > low));
         let too_many = limits.sessions.is_some_and(|cap| sessions > cap);

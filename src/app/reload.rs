@@ -1,0 +1,107 @@
+//! Reload: the whole file is read, validated and put in force, or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::Configuration;
+use crate::config::watch::Content;
+use crate::config::{ReadError, ReloadOutcome, process_env, read_config, reload, unreadable};
+use crate::doors::admin::Reload;
+use crate::gateway::Gateway;
+use crate::logging::Logging;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{Outcome, ReloadTrigger};
+
+/// What a reload touches. One runs at a time.
+pub(super) struct Reloads {
+    path: PathBuf,
+    /// Nobody named a file and there was none: that there is still none is no problem.
+    may_be_missing: bool,
+    gateway: Arc<Gateway>,
+    metrics: Arc<Metrics>,
+    logging: Logging,
+    turn: Mutex<()>,
+}
+
+impl Reloads {
+    pub(super) fn new(
+        configuration: Configuration,
+        gateway: Arc<Gateway>,
+        metrics: Arc<Metrics>,
+        logging: Logging,
+    ) -> Self {
+        let Configuration { path, loaded } = configuration;
+        Self { path, may_be_missing: loaded.is_none(), gateway, metrics, logging, turn: Mutex::new(()) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) async fn on_change(self: &Arc<Self>, content: Content) {
+        // What is wrong has been logged, and nobody waits for an answer.
+        let _ = self.reload(Some(content), ReloadTrigger::File).await;
+    }
+
+    pub(super) async fn on_signal(self: Arc<Self>) {
+        let _ = self.reload(None, ReloadTrigger::Signal).await;
+    }
+
+    /// Puts `content`, or what the file holds now, in force.
+    async fn reload(self: &Arc<Self>, content: Option<Content>, trigger: ReloadTrigger) -> Result<(), Vec<String>> {
+        let _turn = self.turn.lock().await;
+        let this = Arc::clone(self);
+        // Reading files, and weighing memory anew, may take a while.
+        let judged = tokio::task::spawn_blocking(move || this.put_in_force(content)).await;
+        let outcome = judged.unwrap_or_else(|error| Err(vec![format!("the reload has failed: {error}")]));
+        let label = if outcome.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.metrics.reload(label, trigger, self.gateway.now());
+        if let Err(problems) = &outcome {
+            for problem in problems {
+                tracing::error!(problem, "configuration refused; the last good one stays in force");
+            }
+        }
+        outcome
+    }
+
+    fn put_in_force(&self, content: Option<Content>) -> Result<(), Vec<String>> {
+        let file = self.path.display().to_string();
+        let content = content.unwrap_or_else(|| read_config(&self.path).map(Into::into));
+        let bytes = match content {
+            Ok(bytes) => bytes,
+            Err(ReadError::Missing) if self.may_be_missing => return Ok(()),
+            Err(error) => return Err(unreadable(&file, &error).paragraphs()),
+        };
+        let current = self.gateway.settings().clone();
+        match reload(&current, &bytes, &file, &process_env) {
+            ReloadOutcome::Applied { loaded, changed } => {
+                self.metrics.config_hash(loaded.hash.as_gauge() << 16);
+                self.logging.apply(loaded.settings.log);
+                self.gateway.apply(&Arc::new(loaded.settings));
+                for key in changed {
+                    tracing::info!(key = key.path, from = %key.old, to = %key.new, "configuration changed");
+                }
+                Ok(())
+            }
+            ReloadOutcome::Unchanged(loaded) => {
+                self.metrics.config_hash(loaded.hash.as_gauge() << 16);
+                tracing::info!("configuration read again; nothing has changed");
+                Ok(())
+            }
+            ReloadOutcome::Refused(problems) => Err(problems.paragraphs()),
+        }
+    }
+}
+
+/// `POST /-/reload`.
+pub(super) struct OnRequest(pub(super) Arc<Reloads>);
+
+#[async_trait]
+impl Reload for OnRequest {
+    async fn reload(&self) -> Result<(), Vec<String>> {
+        self.0.reload(None, ReloadTrigger::Request).await
+    }
+}

@@ -1,0 +1,68 @@
+//! Asking a running sidecar's admin listener.
+
+use std::time::Duration;
+
+use super::{Exit, Watched};
+use crate::http_client::{self, why};
+
+/// How long an answer may take: container health checks wait for it.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection to an admin listener.
+pub(super) struct AdminClient {
+    client: reqwest::Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl AdminClient {
+    pub(super) fn new(watched: &Watched) -> Result<Self, String> {
+        let builder = http_client::builder().timeout(TIMEOUT);
+        let (builder, base) = match watched.admin.strip_prefix("unix:") {
+            Some(path) => (builder.unix_socket(path), "http://localhost".to_owned()),
+            None => (builder, watched.admin.trim_end_matches('/').to_owned()),
+        };
+        let key = match &watched.api_key_file {
+            None => None,
+            Some(file) => Some(
+                std::fs::read_to_string(file)
+                    .map_err(|error| format!("{}: {error}", file.display()))?
+                    .trim_end()
+                    .to_owned(),
+            ),
+        };
+        let client = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { client, base, key })
+    }
+
+    /// The text under `path`.
+    pub(super) async fn get(&self, path: &str) -> Result<String, String> {
+        let mut request = self.client.get(format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let asked = async {
+            let response = request.send().await?.error_for_status()?;
+            response.text().await
+        };
+        asked.await.map_err(why)
+    }
+}
+
+/// Whether the sidecar is ready.
+pub(super) async fn health(watched: &Watched) -> Exit {
+    let asked = match AdminClient::new(watched) {
+        Ok(client) => client.get("/readyz").await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok(said) => {
+            print!("{said}");
+            Exit::Clean
+        }
+        Err(error) => {
+            eprintln!("sessgate: not ready: {error}");
+            Exit::Unhealthy
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Notices of ended sessions, from the transaction that removes the session until they are delivered or given up.
+
+use rusqlite::{Connection, Row};
+
+use super::ledger::Ledger;
+use super::rows::{number, time, user};
+use crate::clock::Timestamp;
+use crate::session::{EndReason, Ended, EventId, SessionId};
+use crate::store::{NOTICE_LEASE, Notice, Settlement, Waiting};
+
+const ADD: &str = "INSERT INTO outbox (event_id, session_id, user, reason, at, attempts, next_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)";
+const DROP_OLDEST: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?1)";
+/// The order is that in which notices became due. For those never tried it is the order in which sessions ended;
+/// one that failed queues up again behind those that waited longer. So a take costs what it takes, however many wait.
+const DUE: &str = "SELECT seq, event_id, session_id, user, reason, at, attempts FROM outbox INDEXED BY outbox_due \
+                   WHERE next_at <= ?1 ORDER BY next_at, seq LIMIT ?2";
+const HIDE: &str = "UPDATE outbox SET next_at = ?2 WHERE seq = ?1";
+const REMOVE: &str = "DELETE FROM outbox WHERE event_id = ?1";
+const RETRY: &str = "UPDATE outbox SET attempts = attempts + 1, next_at = ?2 WHERE event_id = ?1";
+
+/// Writes a notice for each; beyond `max`, the oldest go.
+pub(super) fn add(conn: &Connection, ledger: &mut Ledger, ended: &[Ended], max: u64) -> rusqlite::Result<()> {
+    for notice in ended {
+        let user = notice.user.as_ref().map(crate::session::UserName::as_str);
+        conn.prepare_cached(ADD)?.execute((
+            notice.event_id.as_bytes(),
+            notice.id.as_bytes(),
+            user,
+            notice.reason.as_str(),
+            notice.at.as_millis(),
+        ))?;
+    }
+    let before = ledger.outbox();
+    let queued = before.queued + ended.len() as u64;
+    let surplus = queued.saturating_sub(max);
+    if surplus > 0 {
+        conn.prepare_cached(DROP_OLDEST)?.execute([number(surplus)])?;
+    }
+    ledger.set_outbox(Waiting { queued: queued - surplus, overflowed: before.overflowed + surplus });
+    Ok(())
+}
+
+/// Takes what is due, at most `max`, and hides it for [`NOTICE_LEASE`].
+pub(super) fn take(conn: &Connection, ledger: &Ledger, now: Timestamp, max: usize) -> rusqlite::Result<Vec<Notice>> {
+    if ledger.outbox().queued == 0 {
+        return Ok(Vec::new());
+    }
+    let due: Vec<(i64, Notice)> =
+        conn.prepare_cached(DUE)?.query_map((now.as_millis(), number(max)), notice)?.collect::<Result<_, _>>()?;
+    let until = (now + NOTICE_LEASE).as_millis();
+    let mut hide = conn.prepare_cached(HIDE)?;
+    due.into_iter().map(|(seq, notice)| hide.execute((seq, until)).map(|_| notice)).collect()
+}
+
+/// Removes or puts back what was taken. A notice that is not there any more is nobody's concern.
+pub(super) fn settle(
+    conn: &Connection,
+    ledger: &mut Ledger,
+    settled: &[(EventId, Settlement)],
+) -> rusqlite::Result<()> {
+    let mut removed = 0;
+    for (event, settlement) in settled {
+        match settlement {
+            Settlement::Remove => removed += conn.prepare_cached(REMOVE)?.execute([event.as_bytes()])? as u64,
+            Settlement::RetryAt(at) => {
+                conn.prepare_cached(RETRY)?.execute((event.as_bytes(), at.as_millis()))?;
+            }
+        }
+    }
+    let before = ledger.outbox();
+    ledger.set_outbox(Waiting { queued: before.queued - removed, ..before });
+    Ok(())
+}
+
+/// Counts the notices of a file that was just opened.
+pub(super) fn count(conn: &Connection) -> rusqlite::Result<Waiting> {
+    let queued = conn.query_row("SELECT count(*) FROM outbox", [], |row| super::rows::count(row, 0))?;
+    Ok(Waiting { queued, overflowed: 0 })
+}
+
+fn notice(row: &Row<'_>) -> rusqlite::Result<(i64, Notice)> {
+    let word = row.get_ref(4)?.as_str()?;
+    let reason = EndReason::parse(word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnType(4, "reason".to_owned(), rusqlite::types::Type::Text))?;
+    let notice = Notice {
+        event_id: EventId::from_bytes(row.get(1)?),
+        id: SessionId::from_bytes(row.get(2)?),
+        user: user(row, 3)?,
+        reason,
+        at: time(row, 5)?,
+        attempts: row.get(6)?,
+    };
+    Ok((row.get(0)?, notice))
+}

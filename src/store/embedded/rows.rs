@@ -1,0 +1,322 @@
+//! Rows of `sessions` as values, and the queries that find them.
+//!
+//! Every query names its index: SQLite then refuses the statement rather than scan the table, should one of them ever
+//! stop to fit.
+
+use std::time::Duration;
+
+use rusqlite::types::ToSql;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
+
+use super::ledger::Holding;
+use crate::clock::Timestamp;
+use crate::session::{EndReason, Lifetimes, Session, SessionId, SessionKey, StoredSession, UserName, Verdict};
+use crate::store::Cursor;
+
+/// A row without its data.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// The row's number: grows with insertion and stays through every change.
+    pub(super) row: i64,
+    /// Bytes of data and user name.
+    pub(super) size: u64,
+    /// The session, its data left empty.
+    pub(super) stored: StoredSession,
+}
+
+impl Found {
+    pub(super) fn holding(&self) -> Holding {
+        Holding { user: self.stored.session.user.clone(), size: self.size, last_activity: self.stored.last_activity }
+    }
+
+    /// When it ends and by which clock, if that is over at `now`; the idle clock runs `grace` longer.
+    pub(super) fn expired(&self, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
+        let used = self.stored.last_activity + clocks.grace;
+        match clocks.lifetimes.judge(&self.stored.session, used, clocks.now) {
+            Verdict::Expired(reason) => Some((clocks.lifetimes.end_of(&self.stored.session, used).0, reason)),
+            Verdict::Live { .. } => None,
+        }
+    }
+}
+
+/// What decides whether a session is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    pub(super) lifetimes: Lifetimes,
+    pub(super) now: Timestamp,
+    /// How much longer the idle clocks run, because a saved activity may be so much too old.
+    pub(super) grace: Duration,
+}
+
+impl Clocks {
+    /// A session used then or before, and without an idle timeout of its own, has expired.
+    fn idle_before(&self) -> Timestamp {
+        self.own_idle_before() - self.lifetimes.idle_timeout
+    }
+
+    /// An idle timeout of a session's own that ended then or before has expired.
+    fn own_idle_before(&self) -> Timestamp {
+        self.now - self.grace
+    }
+
+    /// A session used then or before is stale.
+    pub(super) fn stale_before(&self) -> Timestamp {
+        self.own_idle_before() - self.lifetimes.stale_after
+    }
+}
+
+/// Builds a query for [`Found`] rows from its tail.
+macro_rules! found {
+    ($tail:literal) => {
+        concat!(
+            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size ",
+            "FROM sessions ",
+            $tail
+        )
+    };
+}
+
+/// Builds a query for whole sessions from its tail.
+macro_rules! whole {
+    ($tail:literal) => {
+        concat!(
+            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, data ",
+            "FROM sessions ",
+            $tail
+        )
+    };
+}
+
+pub(super) const BY_KEY: &str = found!("WHERE key = ?1");
+pub(super) const BY_ID: &str = found!("WHERE id = ?1");
+/// A user's sessions, the first created first.
+pub(super) const OF_USER: &str = found!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
+/// The same, those behind a place.
+const OF_USER_BEHIND: &str = found!(
+    "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
+);
+/// A user's sessions, the longest unused first.
+pub(super) const IDLEST_OF_USER: &str =
+    found!("INDEXED BY activity_of_user WHERE user = ?1 ORDER BY last_activity, row LIMIT ?2");
+/// Anonymous sessions, the first created first.
+pub(super) const ANONYMOUS: &str =
+    found!("INDEXED BY sessions_of_user WHERE user IS NULL ORDER BY created_at, id LIMIT ?1");
+/// Anonymous sessions last used at a time or before, the longest unused first.
+pub(super) const STALE_ANONYMOUS: &str = found!(
+    "INDEXED BY activity_of_user WHERE user IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
+);
+/// Sessions last used at a time or before: those that follow the idle timeout of the configuration …
+pub(super) const USED_BEFORE: &str =
+    found!("INDEXED BY activity WHERE idle_ms IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2");
+/// … and those that have their own.
+pub(super) const OWN_USED_BEFORE: &str = found!(
+    "INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
+);
+/// Sessions whose own idle timeout ended at a time or before.
+pub(super) const OWN_IDLE_BEFORE: &str = found!(
+    "INDEXED BY own_idle_end WHERE idle_ms IS NOT NULL AND last_activity + idle_ms <= ?1 \
+     ORDER BY last_activity + idle_ms, row LIMIT ?2"
+);
+/// Sessions created at a time or before that follow the absolute timeout of the configuration.
+pub(super) const CREATED_BEFORE: &str =
+    found!("INDEXED BY creation WHERE absolute_ms IS NULL AND created_at <= ?1 ORDER BY created_at, row LIMIT ?2");
+/// Sessions whose own absolute timeout ended at a time or before.
+pub(super) const OWN_ABSOLUTE_BEFORE: &str = found!(
+    "INDEXED BY own_absolute_end WHERE absolute_ms IS NOT NULL AND created_at + absolute_ms <= ?1 \
+     ORDER BY created_at + absolute_ms, row LIMIT ?2"
+);
+/// A user's sessions last used at a time or before.
+pub(super) const USED_BEFORE_OF_USER: &str =
+    found!("INDEXED BY activity_of_user WHERE user = ?1 AND last_activity <= ?2 AND idle_ms IS NULL");
+/// A user's sessions created at a time or before.
+pub(super) const CREATED_BEFORE_OF_USER: &str =
+    found!("INDEXED BY sessions_of_user WHERE user = ?1 AND created_at <= ?2 AND absolute_ms IS NULL");
+/// A user's sessions with timeouts of their own.
+pub(super) const OWN_OF_USER: &str =
+    found!("INDEXED BY own_timeouts_of_user WHERE user = ?1 AND (idle_ms IS NOT NULL OR absolute_ms IS NOT NULL)");
+
+const WHOLE_BY_KEY: &str = whole!("WHERE key = ?1");
+const WHOLE_BY_ID: &str = whole!("WHERE id = ?1");
+pub(super) const LIST: &str = whole!(
+    "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
+);
+const LIST_ALL: &str = whole!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
+
+/// Every query that must follow an index, for the test of their plans.
+#[cfg(test)]
+pub(super) const INDEXED: [&str; 17] = [
+    BY_KEY,
+    BY_ID,
+    OF_USER,
+    OF_USER_BEHIND,
+    IDLEST_OF_USER,
+    ANONYMOUS,
+    STALE_ANONYMOUS,
+    USED_BEFORE,
+    OWN_USED_BEFORE,
+    OWN_IDLE_BEFORE,
+    CREATED_BEFORE,
+    OWN_ABSOLUTE_BEFORE,
+    USED_BEFORE_OF_USER,
+    CREATED_BEFORE_OF_USER,
+    OWN_OF_USER,
+    LIST,
+    LIST_ALL,
+];
+
+/// A number for a column: SQLite's integers are signed.
+pub(super) fn number<N: TryInto<i64>>(value: N) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A number out of a column.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+/// A duration for a column, in milliseconds.
+pub(super) fn millis(duration: Option<Duration>) -> Option<i64> {
+    duration.map(|duration| number(duration.as_millis()))
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_millis)
+}
+
+pub(super) fn user(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UserName>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?.map(UserName::from_stored))
+}
+
+fn duration(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Duration>> {
+    Ok(row.get_ref(column)?.as_i64_or_null()?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+}
+
+fn stored(row: &Row<'_>, data: Box<[u8]>) -> rusqlite::Result<StoredSession> {
+    Ok(StoredSession {
+        key: SessionKey::from_bytes(row.get(1)?),
+        session: Session {
+            id: SessionId::from_bytes(row.get(2)?),
+            user: user(row, 3)?,
+            created_at: time(row, 4)?,
+            idle_timeout: duration(row, 6)?,
+            absolute_timeout: duration(row, 7)?,
+            revision: count(row, 8)?,
+            data,
+        },
+        last_activity: time(row, 5)?,
+    })
+}
+
+fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+    Ok(Found { row: row.get(0)?, size: count(row, 9)?, stored: stored(row, Box::default())? })
+}
+
+fn whole(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
+    stored(row, row.get(9)?)
+}
+
+/// The row that a query finds by key or id.
+pub(super) fn one(conn: &Connection, sql: &str, name: &[u8]) -> rusqlite::Result<Option<Found>> {
+    conn.prepare_cached(sql)?.query_row([name], found).optional()
+}
+
+/// The rows that a query finds, in its order.
+pub(super) fn all(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Found>> {
+    let mut statement: CachedStatement<'_> = conn.prepare_cached(sql)?;
+    statement.query_map(params, found)?.collect()
+}
+
+/// Sessions whose time is over, at most `max`, the longest overdue first, each with its clock.
+///
+/// Each clock's own index gives its first `max`. A session among the first `max` of all is among the first `max` of
+/// the clock that ends it, since whatever precedes it there has ended no later; so the union holds the answer.
+pub(super) fn due(conn: &Connection, clocks: &Clocks, max: usize) -> rusqlite::Result<Vec<(Found, EndReason)>> {
+    let limit = number(max);
+    let mut candidates = all(conn, USED_BEFORE, &[&clocks.idle_before().as_millis(), &limit])?;
+    candidates.extend(all(conn, OWN_IDLE_BEFORE, &[&clocks.own_idle_before().as_millis(), &limit])?);
+    if let Some(absolute) = clocks.lifetimes.absolute_timeout {
+        candidates.extend(all(conn, CREATED_BEFORE, &[&(clocks.now - absolute).as_millis(), &limit])?);
+    }
+    candidates.extend(all(conn, OWN_ABSOLUTE_BEFORE, &[&clocks.now.as_millis(), &limit])?);
+    let mut due = judged(candidates, clocks);
+    due.truncate(max);
+    Ok(due)
+}
+
+/// A user's sessions whose time is over, the longest overdue first, each with its clock.
+pub(super) fn due_of_user(
+    conn: &Connection,
+    user: &UserName,
+    clocks: &Clocks,
+) -> rusqlite::Result<Vec<(Found, EndReason)>> {
+    let user = user.as_str();
+    let mut candidates = all(conn, USED_BEFORE_OF_USER, &[&user, &clocks.idle_before().as_millis()])?;
+    if let Some(absolute) = clocks.lifetimes.absolute_timeout {
+        candidates.extend(all(conn, CREATED_BEFORE_OF_USER, &[&user, &(clocks.now - absolute).as_millis()])?);
+    }
+    candidates.extend(all(conn, OWN_OF_USER, &[&user])?);
+    Ok(judged(candidates, clocks))
+}
+
+/// The expired among the candidates, each once, the longest overdue first.
+fn judged(candidates: Vec<Found>, clocks: &Clocks) -> Vec<(Found, EndReason)> {
+    let mut expired: Vec<_> = candidates
+        .into_iter()
+        .filter_map(|found| found.expired(clocks).map(|(end, reason)| (end, found, reason)))
+        .collect();
+    expired.sort_by_key(|(end, found, _)| (*end, found.row));
+    expired.dedup_by_key(|(_, found, _)| found.row);
+    expired.into_iter().map(|(_, found, reason)| (found, reason)).collect()
+}
+
+/// Stale sessions, at most `max`, the longest unused first.
+pub(super) fn stale(conn: &Connection, clocks: &Clocks, max: usize) -> rusqlite::Result<Vec<Found>> {
+    let (before, limit) = (clocks.stale_before().as_millis(), number(max));
+    let mut stale = all(conn, USED_BEFORE, &[&before, &limit])?;
+    stale.extend(all(conn, OWN_USED_BEFORE, &[&before, &limit])?);
+    stale.sort_by_key(|found| (found.stored.last_activity, found.row));
+    stale.truncate(max);
+    Ok(stale)
+}
+
+/// A user's sessions by creation, behind a place.
+pub(super) fn oldest_of(
+    conn: &Connection,
+    user: &UserName,
+    behind: Option<Cursor>,
+    limit: i64,
+) -> rusqlite::Result<Vec<Found>> {
+    match behind {
+        Some(Cursor { created_at, id }) => {
+            all(conn, OF_USER_BEHIND, &[&user.as_str(), &created_at.as_millis(), id.as_bytes(), &limit])
+        }
+        None => all(conn, OF_USER, &[&user.as_str(), &limit]),
+    }
+}
+
+/// The session under a key, with its data.
+pub(super) fn load(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<StoredSession>> {
+    conn.prepare_cached(WHOLE_BY_KEY)?.query_row([key.as_bytes()], whole).optional()
+}
+
+/// The session with a handle, with its data.
+pub(super) fn find(conn: &Connection, id: SessionId) -> rusqlite::Result<Option<StoredSession>> {
+    conn.prepare_cached(WHOLE_BY_ID)?.query_row([id.as_bytes()], whole).optional()
+}
+
+/// A user's sessions by creation, behind a place, with their data.
+pub(super) fn list(
+    conn: &Connection,
+    user: &UserName,
+    after: Option<Cursor>,
+    max: usize,
+) -> rusqlite::Result<Vec<StoredSession>> {
+    let (user, max) = (user.as_str(), number(max));
+    match after {
+        Some(Cursor { created_at, id }) => {
+            conn.prepare_cached(LIST)?.query_map((user, created_at.as_millis(), id.as_bytes(), max), whole)?.collect()
+        }
+        None => conn.prepare_cached(LIST_ALL)?.query_map((user, max), whole)?.collect(),
+    }
+}
