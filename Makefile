@@ -32,7 +32,7 @@ bench:     ## Every comparison with a peer, side by side; writes benches/RESULTS
 	cargo bench --locked --bench compare
 
 docs:      ## Regenerates the generated documentation
-	SESSGATE_REGENERATE=1 cargo test --locked -- generated
+	SESSGATE_BLESS=1 cargo test --locked --test main -- metrics::
 
 clean:
 	cargo clean

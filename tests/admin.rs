@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, Response, StatusCode};
 use sessgate::config::settings::Secret;
 use sessgate::doors::admin::{AdminService, Phase, Readiness, Reload};
+use sessgate::metrics::labels::Door;
 use sessgate::metrics::{BuildInfo, Metrics, Snapshot};
 use sessgate::session::UserName;
 
@@ -71,6 +72,8 @@ impl Fixture {
             request = request.header(name, value);
         }
         let answer = self.service.handle(request.body(()).unwrap()).await;
+        // As the listener does it.
+        self.metrics.request(Door::Admin, *answer.extensions().get().unwrap());
         let (parts, body) = answer.into_parts();
         let body = text(body).await;
         Answer { status: parts.status, head: Response::from_parts(parts, ()), body }

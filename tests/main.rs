@@ -3,5 +3,15 @@
 mod admin;
 mod config;
 mod config_watch;
+mod disk_full;
+mod embedded_store;
+mod http_api;
+mod http_connections;
+mod http_hostile;
+mod http_lane;
+mod http_openapi;
 mod metrics;
+mod storage_size;
+mod store_conformance;
+mod store_random;
 mod support;

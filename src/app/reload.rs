@@ -61,6 +61,7 @@ impl Reloads {
         self.metrics.reload(label, trigger, self.gateway.now());
         if let Err(problems) = &outcome {
             for problem in problems {
+                let problem = problem.replace("\n  hint: ", "; ");
                 tracing::error!(problem, "configuration refused; the last good one stays in force");
             }
         }

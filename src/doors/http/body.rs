@@ -65,6 +65,10 @@ fn data(json: &str) -> Box<[u8]> {
 }
 
 fn members<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // serde would take an array for the members in their order of declaration.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid_json("the body must be a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| Problem::invalid_json(describe(&error)))
 }
 

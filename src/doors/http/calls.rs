@@ -16,7 +16,15 @@ type Answer = Result<Response<Bytes>, Problem>;
 
 impl Api {
     /// Makes one call. `parameter` is the path's, as it was sent.
-    pub(super) async fn call_operation(&self, call: Operation, parameter: &str, request: Request<Incoming>) -> Answer {
+    pub(super) async fn call_operation(
+        &self,
+        call: Operation,
+        parameter: &str,
+        mut request: Request<Incoming>,
+    ) -> Answer {
+        if !matches!(call, Operation::Create | Operation::Update) {
+            request::discard(request.body_mut(), &self.limits).await;
+        }
         let parameters = request.uri().query();
         // Every other call takes none, and a misspelt one must not be taken for granted.
         if !matches!(call, Operation::LookUp | Operation::UserSessions) {
@@ -39,10 +47,10 @@ impl Api {
                 let view = self.gateway.find(session_id(parameter)?).await?;
                 Ok(session(&view, None))
             }
-            Operation::RevokeId => match self.gateway.revoke_id(session_id(parameter)?).await? {
-                true => Ok(no_content()),
-                false => Err(Problem::session_not_found()),
-            },
+            Operation::RevokeId => {
+                let revoked = self.gateway.revoke_id(session_id(parameter)?).await?;
+                if revoked { Ok(no_content()) } else { Err(Problem::session_not_found()) }
+            }
             Operation::UserSessions => self.user_sessions(user(parameter)?, parameters).await,
             Operation::RevokeUser => {
                 let revoked = self.gateway.revoke_user(user(parameter)?).await?;

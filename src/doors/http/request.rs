@@ -21,6 +21,9 @@ use crate::store::Cursor;
 pub const MAX_PAGE: usize = 1_000;
 const DEFAULT_PAGE: usize = 100;
 
+/// The largest useless body that is worth reading to keep a connection.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
+
 /// What an `Authorization` header presents as a token.
 pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     // RFC 9110: the scheme in any case, then one space or more.
@@ -85,8 +88,8 @@ pub fn percent_decode(text: &str) -> Option<String> {
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
             let digit = |byte: u8| char::from(byte).to_digit(16);
-            // Two hexadecimal digits fit into a byte.
-            decoded.push((digit(bytes.next()?)? * 16 + digit(bytes.next()?)?) as u8);
+            let byte = digit(bytes.next()?)? * 16 + digit(bytes.next()?)?;
+            decoded.push(u8::try_from(byte).ok()?);
         } else {
             decoded.push(byte);
         }
@@ -184,6 +187,14 @@ pub async fn body(request: Request<Incoming>, limits: &ServeLimits) -> Result<By
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::body_too_large(limit)),
         Ok(Err(_)) => Err(Problem::invalid_json("the body ended early or its framing is broken")),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long to arrive")),
+    }
+}
+
+/// Reads a body that the call has no use for, so that the connection can go on behind it. A large or slow one is left
+/// where it is, which ends the connection after the answer.
+pub async fn discard(body: &mut Incoming, limits: &ServeLimits) {
+    if !body.is_end_stream() && body.size_hint().lower() <= MAX_DISCARDED_BYTES as u64 {
+        let _ = timeout(limits.body_read, Limited::new(body, MAX_DISCARDED_BYTES).collect()).await;
     }
 }
 

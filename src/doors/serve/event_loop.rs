@@ -184,7 +184,7 @@ impl Queue {
         match self {
             Self::Tcp(listener) => {
                 let listener = listener.into_std()?;
-                let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG);
+                let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG.into());
                 let registered = accepted.map(|(stream, peer)| {
                     stream.set_nonblocking(true)?;
                     Ok((tcp(TcpStream::from_std(stream)?), Some(peer.ip())))
@@ -193,7 +193,7 @@ impl Queue {
             }
             Self::Unix(listener) => {
                 let listener = listener.into_std()?;
-                let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG);
+                let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG.into());
                 let registered = accepted.map(|(stream, _)| {
                     stream.set_nonblocking(true)?;
                     Ok((Stream::Unix(UnixStream::from_std(stream)?), None))

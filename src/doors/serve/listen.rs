@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::{fs, thread};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
 use super::permits::Permits;
@@ -17,7 +18,7 @@ use crate::config::settings::Address;
 use crate::metrics::labels::Label;
 
 /// Connections that the kernel completes ahead of `accept`: the usual cap of Linux (`net.core.somaxconn`).
-pub(super) const BACKLOG: usize = 4_096;
+pub(super) const BACKLOG: u16 = 4_096;
 
 /// Rights on a Unix socket: who may connect is decided by its owner and group.
 const SOCKET_MODE: u32 = 0o660;
@@ -91,16 +92,17 @@ impl Bound {
             let (protocol, surroundings, permits) = (Arc::clone(protocol), surroundings.clone(), Arc::clone(&permits));
             let (finished, is_finished) = oneshot::channel();
             let (started, is_started) = std::sync::mpsc::sync_channel(1);
-            thread::Builder::new().name(format!("{}-{number}", P::DOOR.as_str())).spawn(move || {
-                let runtime =
-                    match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
-                        Ok(runtime) => runtime,
-                        Err(error) => return drop(started.send(Err(error))),
-                    };
+            let run = move || {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started.send(Err(error))),
+                };
                 let _ = started.send(Ok(()));
                 runtime.block_on(event_loop::run(queue, protocol, surroundings, permits));
                 let _ = finished.send(());
-            })?;
+            };
+            thread::Builder::new().name(format!("{}-{number}", P::DOOR.as_str())).spawn(run)?;
             is_started.recv().map_err(io::Error::other)??;
             loops.push(is_finished);
         }
@@ -122,7 +124,7 @@ fn bind_tcp(address: SocketAddr, event_loops: usize) -> io::Result<Bound> {
         sockets.push(tcp_socket(chosen, shared)?);
     }
     for socket in &sockets {
-        socket.listen(BACKLOG as i32)?;
+        socket.listen(BACKLOG.into())?;
     }
     let queues = sockets.into_iter().map(|socket| Listener::Tcp(socket.into())).collect();
     Ok(Bound { queues, address: Address::Tcp(chosen), socket_file: None })
@@ -174,7 +176,7 @@ fn unix_listener(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let socket_file = SocketFile { path: path.to_owned(), identity: (file.dev(), file.ino()) };
     // Nobody can connect before `listen`, so nobody slips in under wider rights.
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
-    socket.listen(BACKLOG as i32)?;
+    socket.listen(BACKLOG.into())?;
     Ok((socket.into(), socket_file))
 }
 

@@ -196,16 +196,16 @@ mod tests {
     #[test]
     fn a_limit_acts_not_before_its_time_and_at_most_two_ticks_late() {
         let watches = Rc::new(Watches::new(Duration::from_millis(10)));
-        let watched = watches.add();
-        watched.enter(Phase::Head, Some(watches.ticks(Duration::from_millis(45))));
+        let one = watches.add();
+        one.enter(Phase::Head, Some(watches.ticks(Duration::from_millis(45))));
         for _ in 0..5 {
             watches.tick();
-            assert!(!watched.is_due());
+            assert!(!one.is_due());
         }
         watches.tick();
-        assert!(watched.is_due());
-        watched.enter(Phase::Busy, None);
-        assert!(!watched.is_due());
+        assert!(one.is_due());
+        one.enter(Phase::Busy, None);
+        assert!(!one.is_due());
     }
 
     #[test]
@@ -223,11 +223,11 @@ mod tests {
     #[test]
     fn the_others_are_found_after_one_has_gone() {
         let watches = Rc::new(Watches::new(Duration::from_millis(10)));
-        let mut watched: Vec<_> = (0..5).map(|_| watches.add()).collect();
+        let mut left: Vec<_> = (0..5).map(|_| watches.add()).collect();
         for at in [1, 0, 2, 0, 0] {
-            drop(watched.swap_remove(at));
-            assert_eq!(watches.len(), watched.len());
-            assert!(watched.iter().all(|one| Rc::ptr_eq(&watches.all.borrow()[one.watch.place.get()], &one.watch)));
+            drop(left.swap_remove(at));
+            assert_eq!(watches.len(), left.len());
+            assert!(left.iter().all(|one| Rc::ptr_eq(&watches.all.borrow()[one.watch.place.get()], &one.watch)));
         }
     }
 }

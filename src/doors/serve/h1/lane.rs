@@ -227,13 +227,17 @@ impl Lane {
 
     /// Sends answers of ours; what does not fit is kept for [`poll_send_rest`](Self::poll_send_rest).
     fn send(&mut self, cx: &mut Context<'_>, mut output: &[u8]) -> Poll<ControlFlow<()>> {
+        let mut taken = false;
         while !output.is_empty() {
             match self.link.stream.poll_write(cx, output) {
-                Poll::Ready(Ok(count @ 1..)) => output = &output[count..],
+                Poll::Ready(Ok(count @ 1..)) => (output, taken) = (&output[count..], true),
                 Poll::Ready(_) => return Poll::Ready(ControlFlow::Break(())),
                 Poll::Pending => {
                     self.unsent.extend_from_slice(output);
-                    self.link.watched.enter(Phase::Writing, Some(self.link.shared.limits.write_stall));
+                    // Only a client that takes something gets more time.
+                    if taken || self.link.watched.phase() != Phase::Writing {
+                        self.link.watched.enter(Phase::Writing, Some(self.link.shared.limits.write_stall));
+                    }
                     return Poll::Pending;
                 }
             }
@@ -271,22 +275,20 @@ impl Lane {
 
     /// hyper has done what it could: whether the bytes are ours again.
     pub(super) fn settle(&mut self) -> bool {
-        if !(self.progress.taken.get() && self.progress.flushed.get())
-            || !matches!(self.state, State::Message(0) | State::Opaque)
-        {
-            return false;
+        let is_answered = self.progress.taken.get() && self.progress.flushed.get();
+        match self.state {
+            State::Message(0) if is_answered => self.state = State::Between,
+            State::Opaque if is_answered => {}
+            _ => return false,
         }
         self.progress.taken.set(false);
         self.progress.flushed.set(false);
-        if self.state == State::Message(0) {
-            self.state = State::Between;
-        }
         self.looked_at = 0;
         self.enter_phase(true);
         self.state == State::Between
     }
 
-    /// Gives hyper what is its own: up to `most` bytes. `None`: nothing before the message is answered.
+    /// Gives hyper what is its own: up to `most` bytes. Nothing before it has answered.
     pub(super) fn poll_give(
         &mut self,
         cx: &mut Context<'_>,

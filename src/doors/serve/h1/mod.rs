@@ -56,7 +56,7 @@ pub struct Http<S>(pub S);
 impl<S: Service> Protocol for Http<S> {
     const DOOR: Door = S::DOOR;
     const TOO_MANY: &'static [u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-        content-type: application/problem+json\r\ncontent-length: 138\r\n\r\n\
+        content-type: application/problem+json\r\ncontent-length: 137\r\n\r\n\
         {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
         \"detail\":\"there are too many connections\",\"code\":\"too_many_connections\"}";
 

@@ -1,0 +1,599 @@
+//! What the documentation of [`Store`] says, sentence by sentence, of every store there is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sessgate::clock::Timestamp;
+use sessgate::session::{Capacity, EndReason, Ended, Lifetimes, OnExcess, Session, StoredSession, UserLimits};
+use sessgate::store::{
+    CreateError, CreateLimits, Cursor, FiguresQuery, MAX_DISPLACED, NOTICE_LEASE, Settlement, Store, StoreError,
+    Update, UpdateError, Waiting, Whom,
+};
+
+use crate::support::sessions::{
+    MINUTE, START, everybody, key, lifetimes, minutes, session, sessions_cap, terms, user, user_limit, with_data,
+};
+use crate::support::stores;
+
+macro_rules! run_on {
+    ($store:ident: $($case:ident)+) => {
+        mod $store {
+            $(#[tokio::test]
+            async fn $case() {
+                let opened = crate::support::stores::$store();
+                super::$case(&*opened).await;
+                opened.close().await;
+            })+
+        }
+    };
+}
+
+macro_rules! on_every_store {
+    ($($case:ident)+) => {
+        run_on!(model: $($case)+);
+        run_on!(embedded: $($case)+);
+    };
+}
+
+on_every_store! {
+    a_session_comes_back_as_it_was_written
+    a_second_session_under_a_key_or_id_is_refused
+    expired_sessions_of_the_user_end_first
+    the_whole_surplus_of_a_user_ends
+    the_idlest_go_under_evict_idlest
+    reject_refuses_and_changes_nothing
+    where_no_session_is_allowed_nobody_is_ended_for_it
+    room_is_made_in_the_documented_order
+    the_newcomers_own_oldest_go_while_its_user_is_a_heaviest
+    the_heaviest_keeps_as_many_as_the_newcomers_user_gets
+    an_anonymous_newcomer_displaces_only_expired_and_anonymous
+    a_large_newcomer_displaces_many_small_ones_up_to_the_bound
+    what_can_never_fit_displaces_nobody
+    an_update_replaces_data_and_counts_revisions
+    an_update_is_refused_with_the_reason
+    growth_keeps_the_cap_and_shrinking_is_always_allowed
+    rotation_kills_the_old_key_at_once
+    the_newest_touch_wins
+    ends_by_key_id_and_user
+    due_sessions_are_claimed_once
+    own_timeouts_override_the_clocks
+    lifetimes_are_live
+    idle_clocks_wait_for_unsaved_activity
+    stale_sessions_are_claimed_on_request
+    users_above_their_limit_are_trimmed
+    room_is_made_down_to_a_target
+    a_listing_pages_by_creation
+    figures_say_what_is_held
+    notices_are_taken_leased_and_settled
+    without_a_hook_no_notice_is_kept
+    a_closed_store_is_unavailable
+}
+
+async fn put(store: &dyn Store, stored: StoredSession) {
+    let at = stored.last_activity;
+    let ended = store.create(stored, CreateLimits::default(), terms(at)).await.unwrap();
+    assert_eq!(reasons(&ended), []);
+}
+
+/// The keys' numbers of those who ended, as far as the tests use them, and why.
+fn reasons(ended: &[Ended]) -> Vec<(u64, EndReason)> {
+    let number = |ended: &Ended| (0..2_000).find(|n| key(*n) == ended.key).unwrap();
+    ended.iter().map(|ended| (number(ended), ended.reason)).collect()
+}
+
+fn capped(capacity: Capacity) -> CreateLimits {
+    CreateLimits { user: None, capacity }
+}
+
+fn query(stale_before: Timestamp) -> FiguresQuery {
+    FiguresQuery { stale_before, top: 10, user_limits: everybody(None, OnExcess::EvictOldest) }
+}
+
+async fn held(store: &dyn Store) -> (u64, u64) {
+    let figures = store.figures(query(START)).await.unwrap();
+    (figures.sessions, figures.bytes)
+}
+
+async fn is_there(store: &dyn Store, n: u64) -> bool {
+    store.load(key(n)).await.unwrap().is_some()
+}
+
+async fn a_session_comes_back_as_it_was_written(store: &dyn Store) {
+    let mut own = session(1, Some("ann@example.org"), START);
+    own.session.idle_timeout = Some(Duration::from_millis(90_500));
+    own.session.absolute_timeout = Some(Duration::from_secs(3_600));
+    own.session.data = (0..=255).collect();
+    let mut anonymous = session(2, None, START);
+    anonymous.session.data = Box::default();
+    for stored in [own, anonymous] {
+        put(store, stored.clone()).await;
+        assert_eq!(store.load(stored.key).await.unwrap(), Some(stored.clone()));
+        assert_eq!(store.find(stored.session.id).await.unwrap(), Some(stored));
+    }
+    assert_eq!(store.load(key(3)).await.unwrap(), None);
+    assert_eq!(store.find(session(3, None, START).session.id).await.unwrap(), None);
+}
+
+async fn a_second_session_under_a_key_or_id_is_refused(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    let mut same_key = session(2, Some("ann"), START);
+    same_key.key = key(1);
+    let mut same_id = session(1, Some("ann"), START);
+    same_id.key = key(2);
+    for twin in [same_key, same_id] {
+        let outcome = store.create(twin, user_limit(1, OnExcess::EvictOldest), terms(START)).await;
+        // The limit would have ended the first to make room; as the newcomer fails, it stays … unless it went first.
+        assert!(matches!(outcome, Err(CreateError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
+    }
+    assert_eq!(store.load(key(1)).await.unwrap(), Some(session(1, Some("ann"), START)));
+    assert_eq!(held(store).await.0, 1);
+}
+
+async fn expired_sessions_of_the_user_end_first(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    put(store, session(2, Some("bob"), START)).await;
+    put(store, session(3, Some("ann"), minutes(30))).await;
+    let new = session(4, Some("ann"), minutes(60));
+    let ended = store.create(new, user_limit(2, OnExcess::Reject), terms(minutes(60))).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Idle)], "bob's is as old, and none of ann's business");
+    assert_eq!((ended[0].at, ended[0].idle), (minutes(60), 60 * MINUTE));
+    assert_eq!((&ended[0].user, ended[0].id), (&Some(user("ann")), session(1, None, START).session.id));
+}
+
+async fn the_whole_surplus_of_a_user_ends(store: &dyn Store) {
+    for n in 1..=6 {
+        put(store, session(n, Some("ann"), minutes(n))).await;
+    }
+    store.touch(vec![(key(1), minutes(9))]).await.unwrap();
+    let new = session(7, Some("ann"), minutes(9));
+    let ended = store.create(new, user_limit(3, OnExcess::EvictOldest), terms(minutes(9))).await.unwrap();
+    assert_eq!(reasons(&ended), [1, 2, 3, 4].map(|n| (n, EndReason::UserLimit)), "a lowered limit, all at once");
+    assert_eq!(held(store).await.0, 3);
+}
+
+async fn the_idlest_go_under_evict_idlest(store: &dyn Store) {
+    for n in 1..=3 {
+        put(store, session(n, Some("ann"), minutes(n))).await;
+    }
+    store.touch(vec![(key(1), minutes(9))]).await.unwrap();
+    let new = session(4, Some("ann"), minutes(9));
+    let ended = store.create(new, user_limit(3, OnExcess::EvictIdlest), terms(minutes(9))).await.unwrap();
+    assert_eq!(reasons(&ended), [(2, EndReason::UserLimit)]);
+}
+
+async fn reject_refuses_and_changes_nothing(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    put(store, session(2, Some("ann"), minutes(30))).await;
+    let outcome =
+        store.create(session(3, Some("ann"), minutes(60)), user_limit(1, OnExcess::Reject), terms(minutes(60))).await;
+    assert!(matches!(outcome, Err(CreateError::UserLimit)), "{outcome:?}");
+    assert!(is_there(store, 1).await, "even the expired one stays: a refusal ends nobody");
+    assert!(!is_there(store, 3).await);
+    assert_eq!(store.notices().await.unwrap(), Waiting::default());
+}
+
+async fn where_no_session_is_allowed_nobody_is_ended_for_it(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    let outcome = store.create(session(2, Some("ann"), START), user_limit(0, OnExcess::EvictOldest), terms(START)).await;
+    assert!(matches!(outcome, Err(CreateError::UserLimit)), "{outcome:?}");
+    assert!(is_there(store, 1).await);
+}
+
+async fn room_is_made_in_the_documented_order(store: &dyn Store) {
+    put(store, session(1, Some("carl"), START)).await; // will have expired
+    put(store, session(2, Some("carl"), minutes(45))).await; // will be stale
+    put(store, session(3, None, minutes(55))).await; // anonymous
+    for n in 4..=6 {
+        put(store, session(n, Some("heavy"), minutes(52 + n))).await;
+    }
+    put(store, session(7, Some("ann"), minutes(59))).await;
+    let now = minutes(60);
+    let mut order = Vec::new();
+    for n in 11..=14 {
+        let newcomer = session(n, Some(&format!("user {n}")), now);
+        order.extend(reasons(&store.create(newcomer, capped(sessions_cap(7)), terms(now)).await.unwrap()));
+    }
+    let cap = EndReason::StorageCap;
+    assert_eq!(order, [(1, EndReason::Idle), (2, cap), (3, cap), (4, cap)]);
+    // The heaviest has two now: one goes, and it keeps as many as the newcomer gets.
+    let newcomer = session(15, Some("zoe"), now);
+    assert_eq!(reasons(&store.create(newcomer, capped(sessions_cap(7)), terms(now)).await.unwrap()), [(5, cap)]);
+    // Everybody has one. Nobody is thrown out for a newcomer.
+    let outcome = store.create(session(16, Some("yan"), now), capped(sessions_cap(7)), terms(now)).await;
+    assert!(matches!(outcome, Err(CreateError::StorageFull)), "{outcome:?}");
+    assert_eq!(held(store).await.0, 7);
+}
+
+async fn the_newcomers_own_oldest_go_while_its_user_is_a_heaviest(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    put(store, session(2, Some("ann"), START)).await;
+    put(store, session(3, Some("ann"), minutes(1))).await;
+    put(store, session(4, Some("bob"), START)).await;
+    let newcomer = session(5, Some("ann"), minutes(2));
+    let ended = store.create(newcomer, capped(sessions_cap(4)), terms(minutes(2))).await.unwrap();
+    assert_eq!(reasons(&ended), [(2, EndReason::StorageCap)], "own before anonymous: a flood pays for itself");
+    let newcomer = session(6, Some("bob"), minutes(2));
+    let ended = store.create(newcomer, capped(sessions_cap(4)), terms(minutes(2))).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::StorageCap)], "bob is not a heaviest one, so the anonymous one goes");
+}
+
+async fn the_heaviest_keeps_as_many_as_the_newcomers_user_gets(store: &dyn Store) {
+    for n in 1..=3 {
+        put(store, session(n, Some("heavy"), minutes(n))).await;
+    }
+    put(store, session(4, Some("ann"), START)).await;
+    let refused = store.create(session(5, Some("ann"), minutes(4)), capped(sessions_cap(4)), terms(minutes(4))).await;
+    assert!(refused.is_ok(), "heavy keeps 2, ann gets 2: {refused:?}");
+    assert!(!is_there(store, 1).await);
+    let outcome = store.create(session(6, Some("bob"), minutes(4)), capped(sessions_cap(4)), terms(minutes(4))).await;
+    assert_eq!(reasons(&outcome.unwrap()).len(), 1, "one of two keeps 1, bob gets 1");
+}
+
+async fn an_anonymous_newcomer_displaces_only_expired_and_anonymous(store: &dyn Store) {
+    put(store, session(1, Some("ann"), minutes(45))).await; // stale, and ann's
+    put(store, session(2, None, minutes(50))).await;
+    put(store, session(3, None, minutes(46))).await;
+    put(store, session(4, Some("bob"), START)).await; // expired
+    store.touch(vec![(key(3), minutes(59))]).await.unwrap();
+    let now = minutes(60);
+    let mut order = Vec::new();
+    for n in 5..=6 {
+        order.extend(reasons(&store.create(session(n, None, now), capped(sessions_cap(4)), terms(now)).await.unwrap()));
+    }
+    assert_eq!(order, [(4, EndReason::Idle), (2, EndReason::StorageCap)], "the stale before the older");
+    for n in 7..=9 {
+        store.create(session(n, None, now), capped(sessions_cap(4)), terms(now)).await.unwrap();
+    }
+    assert!(is_there(store, 1).await, "nobody with a name goes for somebody without");
+    let named = capped(sessions_cap(1));
+    for n in [1, 7, 8, 9] {
+        store.end(Whom::Key(key(n)), EndReason::Admin, 1, terms(now)).await.unwrap();
+    }
+    put(store, session(10, Some("ann"), now)).await;
+    let outcome = store.create(session(11, None, now), named, terms(now)).await;
+    assert!(matches!(outcome, Err(CreateError::StorageFull)), "{outcome:?}");
+}
+
+async fn a_large_newcomer_displaces_many_small_ones_up_to_the_bound(store: &dyn Store) {
+    let many = MAX_DISPLACED as u64 + 10;
+    for n in 1..=many {
+        put(store, with_data(session(n, None, START + Duration::from_millis(n)), 0)).await;
+    }
+    let cap = capped(Capacity { sessions: None, bytes: Some(many * Session::STORED_OVERHEAD) });
+    let fits_100 = usize::try_from(99 * Session::STORED_OVERHEAD).unwrap();
+    let ended =
+        store.create(with_data(session(1_000, None, minutes(1)), fits_100), cap, terms(minutes(1))).await.unwrap();
+    assert_eq!(reasons(&ended), (1..=100).map(|n| (n, EndReason::StorageCap)).collect::<Vec<_>>());
+    // What the first took is given back by it alone, so the next may displace it and 175 others.
+    let before = held(store).await;
+    let too_many = usize::try_from(MAX_DISPLACED as u64 * Session::STORED_OVERHEAD).unwrap();
+    store.end(Whom::Key(key(1_000)), EndReason::Admin, 1, terms(minutes(1))).await.unwrap();
+    for n in 1_001..=1_100 {
+        put(store, with_data(session(n, None, minutes(1)), 0)).await;
+    }
+    let outcome = store.create(with_data(session(1_200, None, minutes(1)), too_many), cap, terms(minutes(1))).await;
+    assert!(matches!(outcome, Err(CreateError::StorageFull)), "{outcome:?}");
+    assert_eq!(held(store).await.1, before.1, "a refusal ends nobody");
+}
+
+async fn what_can_never_fit_displaces_nobody(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    let outcome = store.create(session(2, None, minutes(90)), capped(sessions_cap(0)), terms(minutes(90))).await;
+    assert!(matches!(outcome, Err(CreateError::StorageFull)), "{outcome:?}");
+    assert!(is_there(store, 1).await, "not even the expired one");
+}
+
+async fn an_update_replaces_data_and_counts_revisions(store: &dyn Store) {
+    let mut expected = session(1, Some("ann"), START);
+    put(store, expected.clone()).await;
+    for (revision, data) in [(2, &b"same"[..]), (3, b"longer than before"), (4, b"")] {
+        expected.session.data = data.into();
+        expected.session.revision = revision;
+        expected.last_activity = minutes(revision);
+        let update = Update {
+            key: key(1),
+            data: data.into(),
+            if_revision: Some(revision - 1),
+            now: minutes(revision),
+            capacity: Capacity::default(),
+        };
+        assert_eq!(store.update(update).await.unwrap(), expected);
+        assert_eq!(store.load(key(1)).await.unwrap(), Some(expected.clone()));
+        assert_eq!(held(store).await, (1, expected.session.stored_bytes()));
+    }
+}
+
+fn update(n: u64, bytes: usize) -> Update {
+    Update { key: key(n), data: vec![0; bytes].into(), if_revision: None, now: START, capacity: Capacity::default() }
+}
+
+async fn an_update_is_refused_with_the_reason(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    assert!(matches!(store.update(update(2, 4)).await, Err(UpdateError::NotFound)));
+    let late = Update { if_revision: Some(7), ..update(1, 4) };
+    assert!(matches!(store.update(late).await, Err(UpdateError::RevisionMismatch { current: 1 })));
+    assert_eq!(store.load(key(1)).await.unwrap(), Some(session(1, Some("ann"), START)));
+}
+
+async fn growth_keeps_the_cap_and_shrinking_is_always_allowed(store: &dyn Store) {
+    put(store, with_data(session(1, None, START), 100)).await;
+    let capacity = Capacity { sessions: None, bytes: Some(Session::STORED_OVERHEAD + 150) };
+    assert!(store.update(Update { capacity, ..update(1, 150) }).await.is_ok());
+    let outcome = store.update(Update { capacity, ..update(1, 151) }).await;
+    assert!(matches!(outcome, Err(UpdateError::StorageFull)), "{outcome:?}");
+    let lowered = Capacity { sessions: None, bytes: Some(10) };
+    assert!(store.update(Update { capacity: lowered, ..update(1, 150) }).await.is_ok());
+    assert!(store.update(Update { capacity: lowered, ..update(1, 120) }).await.is_ok());
+}
+
+async fn rotation_kills_the_old_key_at_once(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await;
+    let rotated = store.rotate(key(1), key(2), minutes(1)).await.unwrap().unwrap();
+    let expected = StoredSession { key: key(2), last_activity: minutes(1), ..session(1, Some("ann"), START) };
+    assert_eq!(rotated, expected);
+    assert!(!is_there(store, 1).await);
+    assert_eq!(store.find(expected.session.id).await.unwrap(), Some(expected));
+    assert_eq!(store.rotate(key(1), key(3), minutes(1)).await.unwrap(), None, "rotated twice, found once");
+    put(store, session(4, None, START)).await;
+    assert!(store.rotate(key(2), key(4), minutes(1)).await.is_err(), "no session is put in another's place");
+    assert!(is_there(store, 2).await && is_there(store, 4).await);
+}
+
+async fn the_newest_touch_wins(store: &dyn Store) {
+    put(store, session(1, Some("ann"), minutes(5))).await;
+    let touches = vec![(key(1), minutes(7)), (key(99), minutes(8)), (key(1), minutes(6)), (key(1), minutes(4))];
+    store.touch(touches).await.unwrap();
+    assert_eq!(store.load(key(1)).await.unwrap().unwrap().last_activity, minutes(7));
+    store.touch(Vec::new()).await.unwrap();
+    assert!(!is_there(store, 99).await);
+}
+
+async fn ends_by_key_id_and_user(store: &dyn Store) {
+    for n in 1..=5 {
+        put(store, session(n, Some("ann"), minutes(10 - n))).await;
+    }
+    put(store, session(6, Some("bob"), START)).await;
+    let now = minutes(10);
+    let ended = store.end(Whom::Key(key(1)), EndReason::Revoked, 10, terms(now)).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Revoked)]);
+    assert_eq!((ended[0].at, ended[0].idle), (now, MINUTE));
+    assert_eq!(store.end(Whom::Key(key(1)), EndReason::Revoked, 10, terms(now)).await.unwrap(), [], "once");
+    let id = session(2, None, minutes(8)).session.id;
+    let ended = store.end(Whom::Id(id), EndReason::Admin, 10, terms(now)).await.unwrap();
+    assert_eq!(reasons(&ended), [(2, EndReason::Admin)]);
+    assert_eq!(store.end(Whom::Id(id), EndReason::Admin, 10, terms(now)).await.unwrap(), []);
+    let mut batches = Vec::new();
+    for _ in 0..3 {
+        let ended = store.end(Whom::User(user("ann")), EndReason::Admin, 2, terms(now)).await.unwrap();
+        batches.push(reasons(&ended).into_iter().map(|(n, _)| n).collect::<Vec<_>>());
+    }
+    assert_eq!(batches, [vec![5, 4], vec![3], vec![]], "oldest first, at most two, until none is left");
+    assert!(is_there(store, 6).await);
+    assert_eq!(store.end(Whom::Key(key(6)), EndReason::Admin, 0, terms(now)).await.unwrap(), []);
+}
+
+async fn due_sessions_are_claimed_once(store: &dyn Store) {
+    let mut clocks = terms(minutes(90));
+    clocks.lifetimes = Lifetimes { absolute_timeout: Some(80 * MINUTE), ..lifetimes() };
+    put(store, session(1, None, START)).await;
+    store.touch(vec![(key(1), minutes(85))]).await.unwrap(); // in use, too old
+    put(store, session(2, Some("ann"), minutes(20))).await; // unused for too long
+    put(store, session(3, Some("ann"), minutes(29))).await;
+    put(store, session(4, Some("ann"), minutes(31))).await;
+    let first = store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap();
+    assert_eq!(reasons(&first), [(1, EndReason::Absolute), (2, EndReason::Idle)], "the longest overdue first");
+    let second = store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap();
+    assert_eq!(reasons(&second), [(3, EndReason::Idle)]);
+    assert_eq!(store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap(), []);
+    assert!(is_there(store, 4).await);
+}
+
+async fn own_timeouts_override_the_clocks(store: &dyn Store) {
+    let with = |n, idle: Option<u32>, absolute: Option<u32>| {
+        let mut stored = session(n, Some("ann"), START);
+        stored.session.idle_timeout = idle.map(|n| MINUTE * n);
+        stored.session.absolute_timeout = absolute.map(|n| MINUTE * n);
+        stored
+    };
+    put(store, with(1, Some(5), None)).await;
+    put(store, with(2, Some(90), None)).await;
+    put(store, with(3, None, Some(10))).await;
+    put(store, with(4, Some(300), Some(90))).await;
+    put(store, with(5, Some(5), Some(5))).await;
+    let mut clocks = terms(minutes(20));
+    clocks.lifetimes.absolute_timeout = Some(60 * MINUTE);
+    let due = store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap();
+    assert_eq!(reasons(&due), [(1, EndReason::Idle), (5, EndReason::Absolute), (3, EndReason::Absolute)]);
+    clocks.now = minutes(89);
+    let due = store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap();
+    assert_eq!(reasons(&due), [(2, EndReason::Absolute)]);
+    // The creation of another of ann's sessions sees them too.
+    put(store, with(6, Some(1), None)).await;
+    clocks.now = minutes(90);
+    let ended = store.create(session(7, Some("ann"), minutes(90)), CreateLimits::default(), clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(6, EndReason::Idle), (4, EndReason::Absolute)]);
+}
+
+async fn lifetimes_are_live(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    let mut clocks = terms(minutes(30));
+    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap(), []);
+    clocks.lifetimes.idle_timeout = 30 * MINUTE;
+    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap().len(), 1);
+}
+
+async fn idle_clocks_wait_for_unsaved_activity(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    let mut clocks = terms(minutes(60));
+    clocks.lifetimes.absolute_timeout = Some(600 * MINUTE);
+    assert_eq!(store.claim_due(true, 51 * MINUTE, 10, clocks).await.unwrap(), [], "perhaps used 51 minutes in");
+    assert_eq!(store.claim_due(false, MINUTE, 10, clocks).await.unwrap(), []);
+    clocks.lifetimes.absolute_timeout = Some(60 * MINUTE);
+    let ended = store.claim_due(false, MINUTE, 10, clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Absolute)], "age is known for certain");
+}
+
+async fn stale_sessions_are_claimed_on_request(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    put(store, session(2, None, minutes(1))).await;
+    let mut own = session(3, None, START);
+    own.session.idle_timeout = Some(60 * MINUTE);
+    put(store, own).await;
+    let clocks = terms(minutes(10));
+    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap(), []);
+    let ended = store.claim_due(true, Duration::ZERO, 10, clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Stale), (3, EndReason::Stale)]);
+    assert!(is_there(store, 2).await);
+}
+
+async fn users_above_their_limit_are_trimmed(store: &dyn Store) {
+    for n in 1..=4 {
+        put(store, session(n, Some("ann"), minutes(n))).await;
+        put(store, session(10 + n, Some("bob"), minutes(n))).await;
+    }
+    put(store, session(20, Some("carl"), START)).await;
+    put(store, session(21, None, START)).await;
+    store.touch(vec![(key(1), minutes(9))]).await.unwrap();
+    let overrides = HashMap::from([("bob".to_owned(), 3), ("nobody".to_owned(), 0)]);
+    let rejecting = UserLimits { sessions: Some(2), on_excess: OnExcess::Reject, overrides: overrides.clone() };
+    assert_eq!(store.trim_users(&rejecting, 10, terms(minutes(9))).await.unwrap(), []);
+    let idlest = UserLimits { on_excess: OnExcess::EvictIdlest, ..rejecting };
+    let first = store.trim_users(&idlest, 1, terms(minutes(9))).await.unwrap();
+    assert_eq!(reasons(&first), [(2, EndReason::UserLimit)]);
+    let mut rest = reasons(&store.trim_users(&idlest, 10, terms(minutes(9))).await.unwrap());
+    rest.sort_by_key(|(n, _)| *n);
+    assert_eq!(rest, [(3, EndReason::UserLimit), (11, EndReason::UserLimit)]);
+    let unlimited = UserLimits { sessions: None, on_excess: OnExcess::EvictOldest, overrides };
+    assert_eq!(store.trim_users(&unlimited, 10, terms(minutes(9))).await.unwrap(), []);
+    let oldest = everybody(Some(1), OnExcess::EvictOldest);
+    let ended = store.trim_users(&oldest, 10, terms(minutes(9))).await.unwrap();
+    assert_eq!(reasons(&ended), [12, 13, 1].map(|n| (n, EndReason::UserLimit)), "the heaviest first");
+}
+
+async fn room_is_made_down_to_a_target(store: &dyn Store) {
+    put(store, session(1, Some("ann"), START)).await; // expired
+    put(store, session(2, Some("ann"), minutes(45))).await; // stale
+    put(store, session(3, None, minutes(55))).await;
+    for n in 4..=5 {
+        put(store, session(n, Some("heavy"), minutes(54 + n))).await;
+    }
+    put(store, session(6, Some("bob"), minutes(59))).await;
+    let clocks = terms(minutes(60));
+    assert_eq!(store.make_room(sessions_cap(6), 10, clocks).await.unwrap(), []);
+    let cap = EndReason::StorageCap;
+    let ended = store.make_room(sessions_cap(0), 3, clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Idle), (2, cap), (3, cap)]);
+    let ended = store.make_room(sessions_cap(0), 10, clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(4, cap)], "nobody's only session goes");
+    let bytes = Capacity { sessions: None, bytes: Some(0) };
+    assert_eq!(store.make_room(bytes, 10, clocks).await.unwrap(), []);
+}
+
+async fn a_listing_pages_by_creation(store: &dyn Store) {
+    // Two of the same millisecond, and not in the order of insertion.
+    for (n, at) in [(1, 5), (2, 3), (3, 3), (4, 1), (5, 9)] {
+        put(store, session(n, Some("ann"), minutes(at))).await;
+    }
+    put(store, session(6, Some("bob"), START)).await;
+    put(store, session(7, None, START)).await;
+    let all = store.user_sessions(user("ann"), None, 100).await.unwrap();
+    assert_eq!(all.len(), 5);
+    assert!(all.is_sorted_by_key(|stored| (stored.session.created_at, stored.session.id)));
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.user_sessions(user("ann"), after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(Cursor { created_at: last.session.created_at, id: last.session.id });
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    assert_eq!(store.user_sessions(user("ann"), None, 0).await.unwrap(), []);
+    assert_eq!(store.user_sessions(user("carl"), None, 10).await.unwrap(), []);
+}
+
+async fn figures_say_what_is_held(store: &dyn Store) {
+    assert_eq!(store.figures(query(minutes(100))).await.unwrap(), sessgate::store::Figures::default());
+    for n in 1..=3 {
+        put(store, session(n, Some("ann"), minutes(n))).await;
+    }
+    put(store, session(4, Some("bob"), minutes(1))).await;
+    put(store, session(5, Some("carl"), minutes(5))).await;
+    put(store, session(6, None, minutes(8))).await;
+    store.touch(vec![(key(1), minutes(9))]).await.unwrap();
+    let overrides = HashMap::from([("ann".to_owned(), 4), ("carl".to_owned(), 1), ("nobody".to_owned(), 0)]);
+    let user_limits = UserLimits { sessions: Some(1), on_excess: OnExcess::EvictOldest, overrides };
+    let asked = FiguresQuery { stale_before: minutes(4), top: 2, user_limits };
+    let figures = store.figures(asked).await.unwrap();
+    let names = ["ann", "ann", "ann", "bob", "carl", ""].iter().map(|name| name.len() as u64).sum::<u64>();
+    assert_eq!((figures.sessions, figures.bytes), (6, 6 * (Session::STORED_OVERHEAD + 4) + names));
+    assert_eq!((figures.stale, figures.oldest_activity), (3, Some(minutes(1))));
+    assert_eq!((figures.users, figures.users_at_limit), (3, 2), "bob and carl; ann may have four");
+    assert_eq!(figures.top_users, [(user("ann"), 3), (user("bob"), 1)]);
+    for n in 1..=6 {
+        store.end(Whom::Key(key(n)), EndReason::Admin, 1, terms(minutes(9))).await.unwrap();
+    }
+    assert_eq!(store.figures(query(minutes(100))).await.unwrap(), sessgate::store::Figures::default());
+}
+
+async fn notices_are_taken_leased_and_settled(store: &dyn Store) {
+    for n in 1..=3 {
+        put(store, session(n, Some("ann"), START)).await;
+        store.end(Whom::Key(key(n)), EndReason::Revoked, 1, terms(minutes(n))).await.unwrap();
+    }
+    assert_eq!(store.notices().await.unwrap(), Waiting { queued: 3, overflowed: 0 });
+    let now = minutes(5);
+    let first = store.take_notices(now, 2).await.unwrap();
+    let ids: Vec<_> = first.iter().map(|notice| notice.id).collect();
+    assert_eq!(ids, [1, 2].map(|n| session(n, None, START).session.id), "the oldest first");
+    assert_eq!((&first[0].user, first[0].reason, first[0].at), (&Some(user("ann")), EndReason::Revoked, minutes(1)));
+    assert_eq!(store.take_notices(now, 10).await.unwrap().len(), 1, "the others are taken");
+    assert_eq!(store.take_notices(now, 10).await.unwrap(), []);
+    let later = minutes(7);
+    let settled = vec![(first[0].event_id, Settlement::Remove), (first[1].event_id, Settlement::RetryAt(later))];
+    store.settle_notices(settled.clone()).await.unwrap();
+    store.settle_notices(vec![settled[0]]).await.unwrap();
+    assert_eq!(store.notices().await.unwrap().queued, 2);
+    let retaken = store.take_notices(now + NOTICE_LEASE, 10).await.unwrap();
+    assert_eq!(retaken.len(), 1, "whoever took the third has not come back");
+    assert_eq!((retaken[0].id, retaken[0].attempts), (session(3, None, START).session.id, 0));
+    let retried = store.take_notices(later, 10).await.unwrap();
+    assert!(retried.iter().any(|notice| notice.event_id == first[1].event_id && notice.attempts == 1), "{retried:?}");
+}
+
+async fn without_a_hook_no_notice_is_kept(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    let quiet = sessgate::store::Terms { notify: false, ..terms(minutes(1)) };
+    assert_eq!(store.end(Whom::Key(key(1)), EndReason::Revoked, 1, quiet).await.unwrap().len(), 1);
+    assert_eq!(store.notices().await.unwrap(), Waiting::default());
+}
+
+async fn a_closed_store_is_unavailable(store: &dyn Store) {
+    put(store, session(1, None, START)).await;
+    store.close().await;
+    store.close().await;
+    let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+    assert!(unavailable(&store.load(key(1)).await.unwrap_err()));
+    assert!(unavailable(&store.figures(query(START)).await.unwrap_err()));
+    assert!(unavailable(&store.touch(vec![(key(1), START)]).await.unwrap_err()));
+    let outcome = store.create(session(2, None, START), CreateLimits::default(), terms(START)).await;
+    assert!(matches!(outcome, Err(CreateError::Store(StoreError::Unavailable(_)))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_creations_never_pass_a_limit() {
+    for opened in [stores::model(), stores::embedded()] {
+        let mut creations = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let store = Arc::clone(&opened.store);
+            creations.spawn(async move {
+                let new = session(n, Some("ann"), START);
+                store.create(new, user_limit(5, OnExcess::Reject), terms(START)).await.is_ok()
+            });
+        }
+        let created = creations.join_all().await.into_iter().filter(|created| *created).count();
+        assert_eq!((opened.kind(), created), (opened.kind(), 5));
+        assert_eq!(opened.user_sessions(user("ann"), None, 100).await.unwrap().len(), 5);
+        opened.close().await;
+    }
+}
