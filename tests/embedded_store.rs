@@ -159,7 +159,7 @@ async fn everything_is_there_after_reopening() {
         (store.figures(query()).await.unwrap(), store.user_sessions(user("ann"), None, 9).await.unwrap());
     store.close().await;
 
-    let store = open_embedded(directory.path());
+    let store = try_open(directory.path(), minutes(8)).unwrap();
     assert_eq!(store.figures(query()).await.unwrap(), figures);
     assert_eq!(store.user_sessions(user("ann"), None, 9).await.unwrap(), sessions);
     assert_eq!(store.load(key(5)).await.unwrap(), Some(own));

@@ -5,13 +5,17 @@ mod config;
 mod config_watch;
 mod disk_full;
 mod embedded_store;
+mod experiments;
 mod http_api;
 mod http_connections;
 mod http_hostile;
 mod http_lane;
 mod http_openapi;
 mod metrics;
+#[path = "situations/a.rs"]
+mod situation_a;
 mod storage_size;
 mod store_conformance;
 mod store_random;
 mod support;
+mod tidy;

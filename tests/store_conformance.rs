@@ -175,7 +175,8 @@ async fn reject_refuses_and_changes_nothing(store: &dyn Store) {
 
 async fn where_no_session_is_allowed_nobody_is_ended_for_it(store: &dyn Store) {
     put(store, session(1, Some("ann"), START)).await;
-    let outcome = store.create(session(2, Some("ann"), START), user_limit(0, OnExcess::EvictOldest), terms(START)).await;
+    let outcome =
+        store.create(session(2, Some("ann"), START), user_limit(0, OnExcess::EvictOldest), terms(START)).await;
     assert!(matches!(outcome, Err(CreateError::UserLimit)), "{outcome:?}");
     assert!(is_there(store, 1).await);
 }

@@ -46,7 +46,7 @@ pub enum Bar {
 
 /// One figure of both sides, a value a round.
 pub struct Row {
-    what: &'static str,
+    what: String,
     unit: Unit,
     bar: Bar,
     peer: Vec<f64>,
@@ -54,8 +54,8 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(what: &'static str, unit: Unit, bar: Bar, peer: Vec<f64>, ours: Vec<f64>) -> Self {
-        Self { what, unit, bar, peer, ours }
+    pub fn new(what: impl Into<String>, unit: Unit, bar: Bar, peer: Vec<f64>, ours: Vec<f64>) -> Self {
+        Self { what: what.into(), unit, bar, peer, ours }
     }
 
     /// Whether it is as wanted; `None` if nothing is.

@@ -82,6 +82,11 @@ impl Entry {
             && self.saved_activity.compare_exchange(saved, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Whether its last use is newer than what was saved, or queued to be.
+    fn is_unsaved(&self) -> bool {
+        self.last_activity.load(Ordering::Relaxed) > self.saved_activity.load(Ordering::Relaxed)
+    }
+
     /// Takes back the claim of [`touch`](Self::touch): the save did not happen, the next use shall try again.
     pub(super) fn unsaved(&self) {
         self.saved_activity.store(i64::MIN / 2, Ordering::Relaxed);
@@ -283,6 +288,12 @@ impl Memory {
         if entry.stale.load(Ordering::Relaxed) && entry.stale.swap(false, Ordering::Relaxed) {
             self.shared.stale.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// The sessions whose last use is not saved yet. Costs a pass over the entries: for the end.
+    pub(super) fn unsaved(&self) -> Vec<(SessionKey, Timestamp, Arc<Entry>)> {
+        let unsaved = self.sessions.iter().filter(|(_, entry)| entry.is_unsaved());
+        unsaved.map(|(key, entry)| (key, entry.last_activity(), entry)).collect()
     }
 
     /// Puts changed rules in force: weighs what is here anew, then fits it into the new capacity.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::memory::Entry;
 use super::{BATCH, Gateway};
 use crate::clock::Timestamp;
 use crate::metrics::labels::{Outcome, Scope, StoreOp};
@@ -26,6 +27,8 @@ const TRIM_PER_ROUND: usize = 100;
 const ROOM_PER_ROUND: usize = 20 * BATCH;
 /// Touches saved in one step.
 const TOUCH_BATCH: usize = 1_000;
+/// How long a stop may take to save the last minute's activity: half of what container runtimes grant by default.
+const SAVING_AT_STOP: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// Does all background work until `stop` resolves, then saves what is left.
@@ -37,7 +40,7 @@ impl Gateway {
             () = background => {}
             () = stop => {}
         }
-        self.flush_touches().await;
+        self.save_all_activity().await;
     }
 
     async fn sweep_for_ever(&self) {
@@ -208,14 +211,34 @@ impl Gateway {
 
     /// Saves the activity that waits. What cannot be saved is offered again at the session's next use.
     pub(super) async fn flush_touches(&self) {
-        let waiting = self.touches.take();
-        for batch in waiting.chunks(TOUCH_BATCH) {
-            let touches: Vec<(SessionKey, Timestamp)> = batch.iter().map(|(key, at, _)| (*key, *at)).collect();
-            if let Err(error) = self.timed(StoreOp::Touch, self.store.touch(touches)).await {
-                tracing::warn!(%error, sessions = batch.len(), "last activity could not be saved; tried again at the next use");
-                for (_, _, entry) in batch {
-                    entry.unsaved();
-                }
+        for batch in self.touches.take().chunks(TOUCH_BATCH) {
+            self.save_activity(batch).await;
+        }
+    }
+
+    /// Saves what waits, and all that would have waited for its turn: after this there is no next use.
+    async fn save_all_activity(&self) {
+        self.flush_touches().await;
+        let (unsaved, began) = (self.memory.unsaved(), Instant::now());
+        let mut batches = unsaved.chunks(TOUCH_BATCH);
+        while let Some(batch) = batches.next() {
+            if began.elapsed() > SAVING_AT_STOP {
+                let left = batch.len() + batches.map(<[_]>::len).sum::<usize>();
+                return tracing::warn!(
+                    sessions = left,
+                    "no time left to save their last use; it is up to a minute older"
+                );
+            }
+            self.save_activity(batch).await;
+        }
+    }
+
+    async fn save_activity(&self, batch: &[(SessionKey, Timestamp, Arc<Entry>)]) {
+        let touches: Vec<(SessionKey, Timestamp)> = batch.iter().map(|(key, at, _)| (*key, *at)).collect();
+        if let Err(error) = self.timed(StoreOp::Touch, self.store.touch(touches)).await {
+            tracing::warn!(%error, sessions = batch.len(), "last activity could not be saved; tried again at the next use");
+            for (_, _, entry) in batch {
+                entry.unsaved();
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use sessgate::config::settings::Address;
 
 /// Longer than anything takes here; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,18 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Insists on a status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -50,17 +63,34 @@ impl Reply {
 
 impl Client {
     pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the door listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: Stream::Tcp(stream), received: Vec::new() }
+        Self::connect(&Address::Tcp(address)).expect("the door listens")
     }
 
     pub fn unix(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).expect("the door listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: Stream::Unix(stream), received: Vec::new() }
+        Self::connect(&Address::Unix(path.to_owned())).expect("the door listens")
+    }
+
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        let stream = match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_nodelay(true)?;
+                Stream::Tcp(stream)
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Stream::Unix(stream)
+            }
+        };
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Whether a part of an answer, or more, has come and was not read.
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
     }
 
     /// Sends a request and reads its answer.
@@ -94,7 +124,7 @@ impl Client {
                 let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
                 let headers: Vec<_> =
                     parsed.headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect();
-                let length = headers.iter().find(|(name, _)| name == "content-length");
+                let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
                 let length = match length {
                     _ if method == "HEAD" || status == 204 || status == 100 => 0,
                     Some((_, length)) => length.parse().unwrap(),

@@ -1,12 +1,15 @@
+//! Fixtures: gateway, client, scrape and server processes; sessions, and the store contract as a plain model.
 
-//! Fixtures: gateway, client, scrape and server processes.
-
-//! Fixtures: sessions, and the store contract as a plain model.
 pub mod client;
+pub mod disk;
 pub mod door;
 pub mod exposition;
 pub mod gateway;
+pub mod http;
+pub mod mailbox;
 pub mod model_store;
 pub mod schema;
+pub mod seed;
 pub mod sessions;
+pub mod sidecar;
 pub mod stores;

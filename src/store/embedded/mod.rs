@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::directory::Directory;
 use self::queue::Queue;
 use self::readers::{Readers, ended, gone, refused, spawn};
-use self::reserve::Reserve;
+use self::reserve::{Reserve, STEP_WHEN_FULL};
 use self::steps::Steps;
 use self::writer::{Call, Command, Counters, Writer};
 use super::{
@@ -151,9 +151,18 @@ impl EmbeddedStore {
         weight: usize,
         step: impl FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (call, answer) = Call::new(weight, step);
+        self.submit(weight, step)?.await.map_err(|_| gone())?
+    }
+
+    /// Queues a step, and hands out where its answer will arrive.
+    fn submit<T: Send + 'static>(
+        &self,
+        weight: usize,
+        step: impl FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (call, answer) = Call::with_answer(weight, step);
         self.commands.push(call).map_err(refused)?;
-        answer.await.map_err(|_| gone())?
+        Ok(answer)
     }
 }
 
@@ -212,7 +221,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn touch(&self, touches: Vec<(SessionKey, Timestamp)>) -> Result<(), StoreError> {
-        self.write(0, move |steps| steps.touch(&touches)).await
+        // A large batch would not fit the log of a full disk; queued together, its parts share a commit otherwise.
+        let parts = touches.chunks(STEP_WHEN_FULL).map(<[_]>::to_vec);
+        let answers = parts.map(|part| self.submit(0, move |steps| steps.touch(&part)));
+        for answer in answers.collect::<Result<Vec<_>, _>>()? {
+            answer.await.map_err(|_| gone())??;
+        }
+        Ok(())
     }
 
     async fn end(&self, whom: Whom, reason: EndReason, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {

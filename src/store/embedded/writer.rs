@@ -58,7 +58,7 @@ where
     T: Send + 'static,
     F: FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
 {
-    pub(super) fn new(weight: usize, step: F) -> (Box<dyn Command>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn with_answer(weight: usize, step: F) -> (Box<dyn Command>, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, answer) = oneshot::channel();
         (Box::new(Self { weight, step, outcome: None, reply }), answer)
     }
@@ -119,7 +119,7 @@ impl Writer {
             // Who waits now, and who was just answered and may be back at once.
             expected = if self.steps.reserve.is_spent() { 1 } else { served + queue.len() };
         }
-        if let Err(error) = checkpoint(&self.steps.conn) {
+        if let Err(error) = checkpoint(&self.steps.conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(%error, "the write-ahead log could not be emptied; the next start will do it");
         }
     }
@@ -208,7 +208,8 @@ impl Writer {
         tracing::error!(%error, "the disk is full: sessions can be read and ended, not created");
         self.steps.reserve.spend();
         self.follow_reserve();
-        if let Err(error) = checkpoint(&self.steps.conn) {
+        // The log starts again from its beginning and keeps its room.
+        if let Err(error) = checkpoint(&self.steps.conn, "PRAGMA wal_checkpoint(RESTART)") {
             tracing::error!(%error, "the write-ahead log could not be emptied");
         }
         true
@@ -233,7 +234,7 @@ fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// Copies the log into the database and gives its room back.
-fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Copies the log into the database.
+fn checkpoint(conn: &Connection, how: &str) -> rusqlite::Result<()> {
+    conn.query_row(how, [], |_| Ok(()))
 }
