@@ -16,11 +16,8 @@ mod http_lane;
 mod http_openapi;
 mod live_limits;
 mod metrics;
-#[path = "situations/a.rs"]
-mod situation_a;
-#[path = "situations/b.rs"]
 mod security;
-mod situation_b;
+mod situations;
 mod storage_size;
 mod store_conformance;
 mod store_random;
