@@ -22,7 +22,7 @@ const PLACES: [(&str, &[&str], &str); 9] = [
 
 pub fn misplaced(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    for (word, places, why) in PLACES.iter().filter(|(_, places, _)| !begins_with_one(&source.path, places)) {
+    for (word, _, why) in PLACES.iter().filter(|(_, places, _)| !begins_with_one(&source.path, places)) {
         found.extend(source.words(word).map(|at| source.finding(at, &format!("`{word}`: {why}"))));
     }
     if !source.path.starts_with("src/metrics/") {
