@@ -4,6 +4,7 @@ pub mod client;
 pub mod disk;
 pub mod door;
 pub mod exposition;
+pub mod faulty_store;
 pub mod gateway;
 pub mod http;
 pub mod mailbox;
