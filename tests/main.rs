@@ -16,10 +16,10 @@ mod http_lane;
 mod http_openapi;
 mod live_limits;
 mod metrics;
+mod security;
 #[path = "situations/a.rs"]
 mod situation_a;
 #[path = "situations/b.rs"]
-mod security;
 mod situation_b;
 mod storage_size;
 mod store_conformance;
