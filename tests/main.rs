@@ -17,10 +17,7 @@ mod http_openapi;
 mod live_limits;
 mod metrics;
 mod security;
-#[path = "situations/a.rs"]
-mod situation_a;
-#[path = "situations/b.rs"]
-mod situation_b;
+mod situations;
 mod storage_size;
 mod store_conformance;
 mod store_random;
