@@ -344,7 +344,7 @@ fn multiply(place: &Place) {
         INSERT INTO sessions (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, data)
         SELECT randomblob(32), randomblob(16), user, created_at, last_activity, idle_ms, absolute_ms, revision, size,
                data FROM sessions, n";
-    assert_eq!(store.execute(copies, [MANY]).unwrap() as i64, MANY - 1);
+    assert_eq!(store.execute(copies, [MANY]).unwrap() + 1, usize::try_from(MANY).unwrap());
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn a_user_with_a_hundred_thousand_sessions_is_listed_by_pages_and_revoked_in_ste
         }
     }
     // The last full page cannot tell that it is the last.
-    assert_eq!((seen.len() as i64, pages), (MANY, 101));
+    assert_eq!((seen.len(), pages), (usize::try_from(MANY).unwrap(), 101));
 
     // Others are served, and can log in, while it ends them all.
     let mut revoking = Client::connect(sidecar.api()).unwrap();
