@@ -143,7 +143,7 @@ pub struct SetAndIndex {
 
 impl SetAndIndex {
     pub fn new(users: Users) -> Self {
-        Self { users, names: Order::seeded(users.next) }
+        Self { names: Order::seeded(users.next), users }
     }
 }
 
