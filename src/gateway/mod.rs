@@ -213,7 +213,7 @@ impl Gateway {
         match slide {
             Slide::Peek => Some(View { entry, last_activity, expires_at, stale }),
             Slide::Touch => {
-                if entry.touch(now, clocks.touch_interval()) {
+                if entry.touch(now, clocks.touch_interval_of(&entry.session)) {
                     self.touches.push(*key, &entry);
                 }
                 self.memory.revived(&entry);
