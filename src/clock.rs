@@ -273,6 +273,19 @@ mod tests {
     }
 
     #[test]
+    fn the_recent_time_is_never_ahead_and_at_most_a_tick_behind() {
+        /// `CONFIG_HZ=100`, the slowest that Linux has.
+        const TICK_MS: i64 = 10;
+        let clock = SystemClock::new();
+        for _ in 0..10_000 {
+            let (before, recent, after) = (clock.now().at, clock.recent(), clock.now().at);
+            assert!(recent <= after, "{recent} is ahead of {after}");
+            // A millisecond may be lost by rounding either reading down.
+            assert!(before.as_millis() - recent.as_millis() <= TICK_MS + 1, "{recent} is far behind {before}");
+        }
+    }
+
+    #[test]
     fn small_lag_is_corrected_at_once_and_time_never_goes_back() {
         assert_eq!(correction(40, 1_000), 40);
         assert_eq!(correction(-40, 100), -10);

@@ -11,7 +11,6 @@ const MAX_HEADERS: usize = 32;
 const CRLF: &[u8] = b"\r\n";
 
 /// One connection's share of the users that sessions are created for: every `stride`th, `sessions` of each in a row.
-#[derive(Clone, Copy)]
 pub struct Users {
     next: u64,
     stride: u64,
@@ -144,7 +143,7 @@ pub struct SetAndIndex {
 
 impl SetAndIndex {
     pub fn new(users: Users) -> Self {
-        Self { users, names: Order::seeded(users.next) }
+        Self { names: Order::seeded(users.next), users }
     }
 }
 
@@ -179,7 +178,7 @@ fn command(out: &mut Vec<u8>, words: &[&str]) {
     }
 }
 
-/// A random sequence that is the same in every run: SplitMix64 (Steele, Lea and Flood, 2014).
+/// A random sequence that is the same in every run: `SplitMix64` (Steele, Lea and Flood, 2014).
 #[derive(Clone, Copy)]
 pub struct Order(u64);
 
@@ -198,7 +197,6 @@ impl Order {
 
     /// A number below `bound`; even enough for what is no cryptography.
     pub fn below(&mut self, bound: usize) -> usize {
-        // The remainder is below `bound`, which is a `usize`.
-        (self.next() % bound as u64) as usize
+        usize::try_from(self.next() % bound as u64).unwrap_or_else(|_| unreachable!("it is below `bound`"))
     }
 }

@@ -27,8 +27,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// What a load of our generator came to that cost the server `cpu`. A failed request spoils it.
-    pub fn of(load: &Load, cpu: Duration) -> Result<Self> {
+    /// What a load of our generator came to that cost the server `cpu` seconds. A failed request spoils it.
+    pub fn of(load: &Load, cpu: f64) -> Result<Self> {
         if load.failed > 0 || load.done == 0 {
             return Err(format!("{} requests failed, {} were done", load.failed, load.done).into());
         }
@@ -65,8 +65,8 @@ pub fn alternate<T>(
 }
 
 /// `total` seconds shared by `count` operations.
-pub fn each(total: Duration, count: u64) -> f64 {
-    total.as_secs_f64() / as_f64(count)
+pub fn each(total: f64, count: u64) -> f64 {
+    total / as_f64(count)
 }
 
 /// `count` operations in `took`, a second.

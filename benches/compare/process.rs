@@ -43,8 +43,8 @@ impl Process {
         Ok(process)
     }
 
-    /// Processor time used so far, by all threads, in user and kernel mode.
-    pub fn cpu(&self) -> Result<Duration> {
+    /// Processor time used so far, by all threads, in user and kernel mode; in seconds.
+    pub fn cpu(&self) -> Result<f64> {
         cpu_of(&self.child.id().to_string()).map_err(|error| format!("{}: {error}", self.name).into())
     }
 
@@ -65,17 +65,17 @@ impl Drop for Process {
     }
 }
 
-/// Processor time that this process has used so far.
-pub fn own_cpu() -> Result<Duration> {
+/// Processor time that this process has used so far, in seconds.
+pub fn own_cpu() -> Result<f64> {
     cpu_of("self")
 }
 
-fn cpu_of(pid: &str) -> Result<Duration> {
+fn cpu_of(pid: &str) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field, the name, may hold spaces: count from behind its parenthesis, where the third field starts.
     let (_, fields) = stat.rsplit_once(')').ok_or("/proc/<pid>/stat has another format")?;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
-    Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS_PER_SECOND))
+    Ok(f64::from(ticks) / TICKS_PER_SECOND)
 }
 
 /// A loopback address that nobody listens on.

@@ -44,3 +44,38 @@ impl Stopwatch {
         last.took
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tests may share a thread.
+    fn start_over() {
+        LAST.set(Last { took: Duration::ZERO, repeats: 0 });
+    }
+
+    #[test]
+    fn one_in_so_many_is_timed_and_the_others_repeat_it() {
+        start_over();
+        let turns: Vec<(bool, Duration)> = (0..2 * EVERY)
+            .map(|_| {
+                let watch = Stopwatch::start();
+                (watch.0.is_some(), watch.stop())
+            })
+            .collect();
+        for round in turns.chunks(EVERY as usize) {
+            let timed: Vec<bool> = round.iter().map(|(timed, _)| *timed).collect();
+            assert!(timed[0] && !timed[1..].contains(&true), "the first of each round: {timed:?}");
+            assert!(round.iter().all(|(_, took)| *took == round[0].1), "the others take as long");
+        }
+    }
+
+    #[test]
+    fn a_dropped_watch_leaves_its_turn_to_the_next() {
+        start_over();
+        drop(Stopwatch::start());
+        let watch = Stopwatch::start();
+        assert!(watch.0.is_some());
+        let _ = watch.stop();
+    }
+}

@@ -129,7 +129,10 @@ fn what_a_clock_that_was_ahead_has_stored_ends_in_time_after_a_restart() {
         (peek(&mut client, &short).status == 404).then_some(())
     });
     peek(&mut client, &lasting).expect(200);
-    println!("E9 restart after a clock an hour ahead: a session of 4 s has ended {:.1?} after it", began.elapsed().max(took));
+    println!(
+        "E9 restart after a clock an hour ahead: a session of 4 s has ended {:.1?} after it",
+        began.elapsed().max(took)
+    );
     sidecar.stop();
 }
 
@@ -157,7 +160,11 @@ fn a_suspended_process_ends_what_was_due_and_nothing_else() {
     sidecar.admin_client().get("/readyz").expect(200);
     let caught_up = began.elapsed();
     swept(&sidecar, &mut client, lasting.len() as u64 + 1);
-    println!("E9 suspended for {pause:?}: {} ended, {} live, all right after {caught_up:.1?}", due.len(), lasting.len());
+    println!(
+        "E9 suspended for {pause:?}: {} ended, {} live, all right after {caught_up:.1?}",
+        due.len(),
+        lasting.len()
+    );
     sidecar.stop();
 }
 

@@ -50,15 +50,8 @@ enum Way {
     Request,
 }
 
-const WAYS: [Way; 7] = [
-    Way::InPlace,
-    Way::InTwoWrites,
-    Way::Rename,
-    Way::SymlinkSwap,
-    Way::RemoveAndCreate,
-    Way::Hangup,
-    Way::Request,
-];
+const WAYS: [Way; 7] =
+    [Way::InPlace, Way::InTwoWrites, Way::Rename, Way::SymlinkSwap, Way::RemoveAndCreate, Way::Hangup, Way::Request];
 
 /// What a file holds that must not be put in force.
 #[derive(Clone, Copy, Debug)]
@@ -188,9 +181,7 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         shared.bound.fetch_max(next, Ordering::SeqCst);
         files.put(way, Some(good.as_bytes()), sidecar, true);
         let written = Instant::now();
-        until(Duration::from_secs(10), "the change is in force", || {
-            (mark_in_force(sidecar) == MARK + n).then_some(())
-        });
+        until(Duration::from_secs(10), "the change is in force", || (mark_in_force(sidecar) == MARK + n).then_some(()));
         in_force.push((written.elapsed(), way));
         mark = MARK + n;
         // The creation that was under way may have seen the old limit; the one after it has not, and trims the rest.
@@ -203,11 +194,7 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
     }
     let _ = limit;
     in_force.sort_unstable_by_key(|(took, _)| *took);
-    Outcome {
-        garbage,
-        slowest: *in_force.last().expect("some were good"),
-        median: in_force[in_force.len() / 2].0,
-    }
+    Outcome { garbage, slowest: *in_force.last().expect("some were good"), median: in_force[in_force.len() / 2].0 }
 }
 
 fn mark_in_force(sidecar: &Sidecar) -> u64 {

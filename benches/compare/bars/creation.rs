@@ -38,7 +38,7 @@ pub fn measure(lab: &mut Lab) -> Result<Section> {
             "`POST /v1/sessions` with 256 bytes of data, every session of another user, one event loop, against \
              redis-server with `appendonly yes` and `appendfsync always` that is sent SET and ZADD together for each. \
              Both are asked by the same generator on {CONNECTIONS} connections for {} s a round, and both write to the \
-             same disk. The sidecar also mints the token, parses JSON, keeps four indexes and counts the bytes.",
+             same disk. The sidecar also mints the token, parses JSON, keeps six indexes and counts the bytes.",
             window.as_secs()
         ),
         rows: load_rows(&Samples { peer, ours }, [Bar::AtLeast(1.0), Bar::None, Bar::None]),

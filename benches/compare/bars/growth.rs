@@ -89,7 +89,7 @@ impl Standing {
         self.clock.advance(2 * IDLE);
         let (started, cpu) = (Instant::now(), own_cpu()?);
         let ended = self.house.sweep();
-        let sweep = Sweep { wall: started.elapsed().as_secs_f64(), cpu: (own_cpu()? - cpu).as_secs_f64() };
+        let sweep = Sweep { wall: started.elapsed().as_secs_f64(), cpu: own_cpu()? - cpu };
         if ended == due { Ok(sweep) } else { Err(format!("{ended} sessions ended, {due} were due").into()) }
     }
 }

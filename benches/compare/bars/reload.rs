@@ -91,7 +91,7 @@ fn change_once(sidecar: &Sidecar, change: u64) -> Result<Duration> {
         512 + change % 64,
     ));
     let written = Instant::now();
-    if change % 2 == 0 {
+    if change.is_multiple_of(2) {
         fs::write(sidecar.config(), text)?;
     } else {
         replace(&sidecar.config(), &text)?;
