@@ -104,7 +104,7 @@ fn load_and_kill(sidecar: Sidecar, workers: &mut [Worker], changes: u64) -> u64 
                 let mut client = Client::new(api);
                 loop {
                     if let Step::Lost(lost) = worker.step(&mut client, acknowledged) {
-                        assert!(killed.load(Ordering::SeqCst), "lost before the kill: {lost:?}");
+                        assert!(killed.load(Ordering::SeqCst), "lost before the kill: {lost}");
                         return;
                     }
                 }
@@ -140,7 +140,7 @@ fn verify(sidecar: &Sidecar, workers: &mut [Worker], all: bool, others: Others) 
         assert!(known.is_none_or(|(_, sessions)| *sessions == top["sessions"]), "{top}, but {known:?}");
     }
     let users = sidecar.metric("sessgate_users");
-    assert_eq!(users as u64, others.users + verified.listed.len() as u64, "users with a session");
+    assert_eq!(users, others.users + verified.listed.len() as u64, "users with a session");
     verified
 }
 

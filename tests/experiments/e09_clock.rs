@@ -79,13 +79,13 @@ fn a_clock_that_jumps_an_hour_ends_no_session_and_keeps_none() {
         for token in &lasting {
             peek(&mut client, token).expect(200);
         }
-        assert_eq!(sidecar.metric(r#"sessgate_session_evictions_total{tier="storage",reason="idle"}"#) as i64, jump);
+        assert_eq!(sidecar.metric(r#"sessgate_session_evictions_total{tier="storage",reason="idle"}"#), jump);
         let slew = timeout / u32::try_from(MAX_SLEW).unwrap();
         until(timeout + slew + SLACK, "a short session ends after the jump", || {
             (peek(&mut client, &short).status == 404).then_some(())
         });
         let lived = began.elapsed();
-        assert!(lived + SLACK >= timeout - slew, "it has ended after {lived:?}, its timeout being {timeout:?}");
+        assert!(lived + SLACK + slew >= timeout, "it has ended after {lived:?}, its timeout being {timeout:?}");
         let ratio = lived.as_secs_f64() / timeout.as_secs_f64();
         (earliest, latest) = (earliest.min(ratio), latest.max(ratio));
         // Ended for good: the sweep agrees, whatever the wall clock says.
@@ -125,11 +125,14 @@ fn what_a_clock_that_was_ahead_has_stored_ends_in_time_after_a_restart() {
     let fresh = create(&mut client, &json!({ "user": "new", "idle_timeout": "31m" }));
     assert!(text(&found, "expires_at") < text(&fresh, "expires_at"), "{found} outlives its timeout");
     peek(&mut client, &short).expect(200);
-    let (_, took) = until(Duration::from_secs(4) + SLACK, "the short session ends", || {
+    let ((), took) = until(Duration::from_secs(4) + SLACK, "the short session ends", || {
         (peek(&mut client, &short).status == 404).then_some(())
     });
     peek(&mut client, &lasting).expect(200);
-    println!("E9 restart after a clock an hour ahead: a session of 4 s has ended {:.1?} after it", began.elapsed().max(took));
+    println!(
+        "E9 restart after a clock an hour ahead: a session of 4 s has ended {:.1?} after it",
+        began.elapsed().max(took)
+    );
     sidecar.stop();
 }
 
@@ -157,7 +160,11 @@ fn a_suspended_process_ends_what_was_due_and_nothing_else() {
     sidecar.admin_client().get("/readyz").expect(200);
     let caught_up = began.elapsed();
     swept(&sidecar, &mut client, lasting.len() as u64 + 1);
-    println!("E9 suspended for {pause:?}: {} ended, {} live, all right after {caught_up:.1?}", due.len(), lasting.len());
+    println!(
+        "E9 suspended for {pause:?}: {} ended, {} live, all right after {caught_up:.1?}",
+        due.len(),
+        lasting.len()
+    );
     sidecar.stop();
 }
 
@@ -166,7 +173,7 @@ fn swept(sidecar: &Sidecar, client: &mut Client, left: u64) {
     until(Duration::from_secs(10), "the sweep has caught up", || {
         (client.get("/v1/stats").json()["sessions"]["storage"] == left).then_some(())
     });
-    assert!(sidecar.metric(r#"sessgate_sweep_runs_total{result="error"}"#) <= 0.0);
+    assert!(sidecar.metric(r#"sessgate_sweep_runs_total{result="error"}"#) == 0);
 }
 
 /// The id and the token of a new session.

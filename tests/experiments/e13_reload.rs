@@ -50,15 +50,8 @@ enum Way {
     Request,
 }
 
-const WAYS: [Way; 7] = [
-    Way::InPlace,
-    Way::InTwoWrites,
-    Way::Rename,
-    Way::SymlinkSwap,
-    Way::RemoveAndCreate,
-    Way::Hangup,
-    Way::Request,
-];
+const WAYS: [Way; 7] =
+    [Way::InPlace, Way::InTwoWrites, Way::Rename, Way::SymlinkSwap, Way::RemoveAndCreate, Way::Hangup, Way::Request];
 
 /// What a file holds that must not be put in force.
 #[derive(Clone, Copy, Debug)]
@@ -169,8 +162,7 @@ struct Outcome {
 }
 
 fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Random, reloads: u64) -> Outcome {
-    let (mut limit, mut garbage) = (LIMITS[0], 0);
-    let mut mark = MARK;
+    let (mut mark, mut garbage) = (MARK, 0);
     let mut in_force = Vec::new();
     let mut files = Files { path: place.config_path(), generation: 0 };
     for n in 1..=reloads {
@@ -188,9 +180,7 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         shared.bound.fetch_max(next, Ordering::SeqCst);
         files.put(way, Some(good.as_bytes()), sidecar, true);
         let written = Instant::now();
-        until(Duration::from_secs(10), "the change is in force", || {
-            (mark_in_force(sidecar) == MARK + n).then_some(())
-        });
+        until(Duration::from_secs(10), "the change is in force", || (mark_in_force(sidecar) == MARK + n).then_some(()));
         in_force.push((written.elapsed(), way));
         mark = MARK + n;
         // The creation that was under way may have seen the old limit; the one after it has not, and trims the rest.
@@ -198,16 +188,10 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         until(Duration::from_secs(10), "the crowd goes on", || {
             (shared.crowd.load(Ordering::SeqCst) >= crowd + 2).then_some(())
         });
-        limit = next;
-        shared.bound.store(limit, Ordering::SeqCst);
+        shared.bound.store(next, Ordering::SeqCst);
     }
-    let _ = limit;
     in_force.sort_unstable_by_key(|(took, _)| *took);
-    Outcome {
-        garbage,
-        slowest: *in_force.last().expect("some were good"),
-        median: in_force[in_force.len() / 2].0,
-    }
+    Outcome { garbage, slowest: *in_force.last().expect("some were good"), median: in_force[in_force.len() / 2].0 }
 }
 
 fn mark_in_force(sidecar: &Sidecar) -> u64 {
@@ -215,7 +199,7 @@ fn mark_in_force(sidecar: &Sidecar) -> u64 {
 }
 
 /// Reloads that were refused, whatever the trigger.
-fn refusals(sidecar: &Sidecar) -> f64 {
+fn refusals(sidecar: &Sidecar) -> u64 {
     ["file", "signal", "request"]
         .iter()
         .map(|trigger| {
@@ -290,7 +274,7 @@ fn steady_load(sidecar: &Sidecar, mut worker: Worker, shared: &Shared) {
     let (mut client, acknowledged) = (sidecar.client(), AtomicU64::new(0));
     while !shared.stop.load(Ordering::SeqCst) {
         if let Step::Lost(lost) = worker.step(&mut client, &acknowledged) {
-            panic!("a request failed: {lost:?}");
+            panic!("a request failed: {lost}");
         }
         shared.requests.fetch_add(1, Ordering::Relaxed);
     }

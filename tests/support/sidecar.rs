@@ -136,11 +136,6 @@ impl Sidecar {
         &self.api
     }
 
-    /// Where the admin door listens.
-    pub fn admin(&self) -> &Address {
-        &self.admin
-    }
-
     /// A client of the API.
     pub fn client(&self) -> Client {
         Client::new(&self.api)
@@ -166,12 +161,12 @@ impl Sidecar {
         self.child.id()
     }
 
-    /// The value of a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
+    /// The whole number in a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
     #[track_caller]
-    pub fn metric(&self, series: &str) -> f64 {
+    pub fn metric(&self, series: &str) -> u64 {
         let text = self.admin_client().get("/metrics").expect(200).text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("there is no series {series}")).parse().expect("a number")
+        value.unwrap_or_else(|| panic!("there is no series {series}")).parse().expect("a whole number")
     }
 
     /// Sends a signal, by its name without `SIG`.
