@@ -139,7 +139,7 @@ fn verify(sidecar: &Sidecar, workers: &mut [Worker], all: bool, others: Others) 
         assert!(known.is_some() || others.sessions > 0, "{top}");
         assert!(known.is_none_or(|(_, sessions)| *sessions == top["sessions"]), "{top}, but {known:?}");
     }
-    let users = sidecar.metric("sessgate_users");
+    let users = sidecar.count("sessgate_users");
     assert_eq!(users, others.users + verified.listed.len() as u64, "users with a session");
     verified
 }

@@ -114,8 +114,8 @@ fn use_a_full_disk(sidecar: &Sidecar, tokens: &mut Vec<String>, revoked: &mut Ve
         revoked.push(token);
     }
     verify(&mut client, tokens, revoked);
-    assert!(sidecar.metric(r#"sessgate_session_creations_total{outcome="storage_full"}"#) > 0);
-    assert_eq!(sidecar.metric(r#"sessgate_store_up{store="embedded"}"#), 1, "a full disk is not a broken one");
+    assert!(sidecar.count(r#"sessgate_session_creations_total{outcome="storage_full"}"#) > 0);
+    assert_eq!(sidecar.count(r#"sessgate_store_up{store="embedded"}"#), 1, "a full disk is not a broken one");
 }
 
 fn revoke(client: &mut Client, token: &str) {

@@ -79,7 +79,7 @@ fn a_clock_that_jumps_an_hour_ends_no_session_and_keeps_none() {
         for token in &lasting {
             peek(&mut client, token).expect(200);
         }
-        assert_eq!(sidecar.metric(r#"sessgate_session_evictions_total{tier="storage",reason="idle"}"#), jump);
+        assert_eq!(sidecar.count(r#"sessgate_session_evictions_total{tier="storage",reason="idle"}"#), jump);
         let slew = timeout / u32::try_from(MAX_SLEW).unwrap();
         until(timeout + slew + SLACK, "a short session ends after the jump", || {
             (peek(&mut client, &short).status == 404).then_some(())
@@ -173,7 +173,7 @@ fn swept(sidecar: &Sidecar, client: &mut Client, left: u64) {
     until(Duration::from_secs(10), "the sweep has caught up", || {
         (client.get("/v1/stats").json()["sessions"]["storage"] == left).then_some(())
     });
-    assert!(sidecar.metric(r#"sessgate_sweep_runs_total{result="error"}"#) == 0);
+    assert!(sidecar.count(r#"sessgate_sweep_runs_total{result="error"}"#) == 0);
 }
 
 /// The id and the token of a new session.

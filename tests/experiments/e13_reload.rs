@@ -203,7 +203,7 @@ fn refusals(sidecar: &Sidecar) -> u64 {
     ["file", "signal", "request"]
         .iter()
         .map(|trigger| {
-            sidecar.metric(&format!(r#"sessgate_config_reloads_total{{result="error",trigger="{trigger}"}}"#))
+            sidecar.count(&format!(r#"sessgate_config_reloads_total{{result="error",trigger="{trigger}"}}"#))
         })
         .sum()
 }

@@ -48,23 +48,23 @@ hooks: {{ session_closed: {{ url: '{}', secret_file: secret, timeout: 1s }} }}
     while down_since.elapsed() < down_for || ended.is_empty() {
         slowest_end = slowest_end.max(end_some(&sidecar, sized(revoked, revoked * 8), &mut ended));
         while_down.push(look_up(&sidecar, &bystander, looks));
-        assert!(sidecar.metric(QUEUE) <= MAX_NOTICES, "the queue is bounded");
+        assert!(sidecar.count(QUEUE) <= MAX_NOTICES, "the queue is bounded");
     }
-    until(Duration::from_secs(5), "the queue is shown", || (sidecar.metric(QUEUE) >= ended.len() as u64).then_some(()));
-    let queued = sidecar.metric(QUEUE);
+    until(Duration::from_secs(5), "the queue is shown", || (sidecar.count(QUEUE) >= ended.len() as u64).then_some(()));
+    let queued = sidecar.count(QUEUE);
 
     // Hanging: it takes connections and never answers. Neither revocations nor the sweep wait for it.
     receiver.listen(Mode::Hanging);
     assert!(receiver.wait(Duration::from_secs(30), |received| received.hanging > 0), "it was called");
     let hanging_end = end_some(&sidecar, revoked, &mut ended);
-    let swept = sidecar.metric(SWEPT);
+    let swept = sidecar.count(SWEPT);
     for _ in 0..20 {
         let idle = json!({ "user": "idle", "idle_timeout": "1s" });
         ended.push(text(&create(&mut sidecar.client(), &idle), "id"));
     }
     // One second of idleness, one of grace for activity that is not saved yet, and the sweep's interval.
     let ((), sweep_took) = until(Duration::from_secs(10), "idle sessions are swept while the endpoint hangs", || {
-        (sidecar.metric(SWEPT) >= swept + 20).then_some(())
+        (sidecar.count(SWEPT) >= swept + 20).then_some(())
     });
     let while_hanging = look_up(&sidecar, &bystander, looks);
 
@@ -76,7 +76,7 @@ hooks: {{ session_closed: {{ url: '{}', secret_file: secret, timeout: 1s }} }}
     let patience = sized(Duration::from_secs(60), Duration::from_secs(180));
     let complete = receiver.wait(patience, |received| ended.iter().all(|id| received.sessions.contains_key(id)));
     let told_after = restarted.elapsed();
-    until(Duration::from_secs(10), "the queue is empty", || (sidecar.metric(QUEUE) == 0).then_some(()));
+    until(Duration::from_secs(10), "the queue is empty", || (sidecar.count(QUEUE) == 0).then_some(()));
     let told = receiver.received();
     let missing = ended.iter().filter(|id| !told.sessions.contains_key(*id)).count();
     let twice = told.sessions.values().filter(|count| **count > 1).count();

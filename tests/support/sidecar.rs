@@ -161,12 +161,23 @@ impl Sidecar {
         self.child.id()
     }
 
-    /// The whole number in a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
+    /// The value of a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
     #[track_caller]
-    pub fn metric(&self, series: &str) -> u64 {
+    pub fn metric(&self, series: &str) -> f64 {
+        self.scraped(series).parse().expect("a number")
+    }
+
+    /// The same of a series that counts something.
+    #[track_caller]
+    pub fn count(&self, series: &str) -> u64 {
+        self.scraped(series).parse().expect("a whole number")
+    }
+
+    #[track_caller]
+    fn scraped(&self, series: &str) -> String {
         let text = self.admin_client().get("/metrics").expect(200).text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("there is no series {series}")).parse().expect("a whole number")
+        value.unwrap_or_else(|| panic!("there is no series {series}")).to_owned()
     }
 
     /// Sends a signal, by its name without `SIG`.
