@@ -105,6 +105,18 @@ impl Lifetimes {
     /// A stored `last_activity` may be older than the true one by this, so a sweep waits so much longer.
     #[must_use]
     pub fn touch_interval(&self) -> Duration {
-        (self.idle_timeout.min(self.stale_after) / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
+        unsaved_at_most(self.idle_timeout.min(self.stale_after))
     }
+
+    /// The same for one session: less if its own idle timeout is shorter, never more than the interval of all.
+    #[must_use]
+    pub fn touch_interval_of(&self, session: &Session) -> Duration {
+        let all = self.touch_interval();
+        session.idle_timeout.map_or(all, |own| unsaved_at_most(own).min(all))
+    }
+}
+
+/// How much activity time may be unsaved under a clock of that length.
+fn unsaved_at_most(clock: Duration) -> Duration {
+    (clock / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sessgate::clock::{Clock, ManualClock, Timestamp};
-use sessgate::config::settings::Settings;
+use sessgate::config::settings::{Limits, Settings};
 use sessgate::gateway::{Gateway, Parts};
 use sessgate::metrics::labels::{Label, RequestOutcome};
 use sessgate::metrics::{BuildInfo, Metrics};
@@ -60,6 +60,13 @@ impl TestGateway {
         settings.limits.memory_bytes = 1;
         self.gateway.apply(&Arc::new(settings));
         self.gateway.apply(&before);
+    }
+
+    /// Changes limits in force, as a reload does.
+    pub fn reload_limits(&self, change: impl FnOnce(&mut Limits)) {
+        let mut settings = Settings::clone(&self.gateway.settings());
+        change(&mut settings.limits);
+        self.gateway.apply(&Arc::new(settings));
     }
 
     /// Connections that the API door counts.

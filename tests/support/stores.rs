@@ -40,3 +40,10 @@ pub fn open_embedded(directory: &std::path::Path) -> EmbeddedStore {
     let options = Options { reserve_bytes: 64 * 1024, ..Options::default() };
     EmbeddedStore::open_with(directory, START, Arc::new(SeededGenerator::default()), options).unwrap()
 }
+
+impl Opened {
+    /// A store that needs nothing to be kept.
+    pub fn of(store: Arc<dyn Store>) -> Self {
+        Self { store, _directory: None }
+    }
+}

@@ -1,8 +1,8 @@
 //! The embedded store: SQLite in a directory of its own, for one process.
 //!
-//! Reading order: [`schema`] what is on the disk, [`rows`] how it is found, [`ledger`] what is counted, [`plan`] who
-//! has to go, [`steps`] what is changed, [`writer`] how changes become durable, [`readers`] the rest. [`directory`]
-//! and [`reserve`] deal with the file system, [`queue`] is what callers and threads meet at.
+//! Reading order: `schema` what is on the disk, `rows` how it is found, `ledger` what is counted, `plan` who has to
+//! go, `steps` what is changed, `writer` how changes become durable, `readers` the rest. `directory` and `reserve`
+//! deal with the file system; callers and threads meet at a `queue`.
 //!
 //! No thread of the async executor ever waits for the disk: it queues a command, and awaits the answer.
 
@@ -109,7 +109,7 @@ impl EmbeddedStore {
         let mut reserve = Reserve::keep(directory.file("reserve"), options.reserve_bytes);
         let (conn, ledger) = match load(&database, now) {
             // Replaying the log of a crash, or a migration, may need the room that is kept back.
-            Err(OpenError::Failed { .. }) if !reserve.is_spent() => {
+            Err(OpenError::Failed { .. } | OpenError::Directory { .. }) if !reserve.is_spent() => {
                 reserve.spend();
                 load(&database, now)?
             }

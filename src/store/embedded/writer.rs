@@ -126,22 +126,24 @@ impl Writer {
 
     /// Runs a command, and those that come until it is time to commit. Says how many it were.
     fn serve_batch(&mut self, first: Box<dyn Command>, expected: usize) -> usize {
-        let mut batch = Vec::with_capacity(expected.min(BATCH));
+        let mut batch = Vec::with_capacity(expected.clamp(1, BATCH));
+        batch.push(first);
         let outcome = self.transaction(|steps, queue| {
             let most = if steps.reserve.is_spent() { 1 } else { BATCH };
             let window = Instant::now() + WINDOW;
-            let (mut next, mut weight) = (Some(first), 0_usize);
-            while let Some(mut command) = next {
+            let mut weight = 0_usize;
+            while let Some(command) = batch.last_mut() {
                 weight = weight.saturating_add(command.weight());
-                let outcome = command.run(steps);
-                batch.push(command);
-                outcome?;
-                let go_on = batch.len() < most && weight < BATCH_BYTES;
-                let wait = go_on && batch.len() < expected;
-                next = go_on.then(|| queue.pop_now()).flatten();
-                if next.is_none() && wait {
-                    next = queue.pop_until(window);
+                command.run(steps)?;
+                if batch.len() >= most || weight >= BATCH_BYTES {
+                    break;
                 }
+                let next = match queue.pop_now() {
+                    None if batch.len() < expected => queue.pop_until(window),
+                    next => next,
+                };
+                let Some(next) = next else { break };
+                batch.push(next);
             }
             Ok(())
         });
