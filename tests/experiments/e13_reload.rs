@@ -54,7 +54,7 @@ const WAYS: [Way; 7] =
     [Way::InPlace, Way::InTwoWrites, Way::Rename, Way::SymlinkSwap, Way::RemoveAndCreate, Way::Hangup, Way::Request];
 
 /// What a file holds that must not be put in force.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Garbage {
     BrokenYaml,
     HalfWritten,
@@ -162,7 +162,7 @@ struct Outcome {
 }
 
 fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Random, reloads: u64) -> Outcome {
-    let (mut mark, mut garbage) = (MARK, 0);
+    let (mut mark, mut garbage, mut last_garbage) = (MARK, 0, None);
     let mut in_force = Vec::new();
     let mut files = Files { path: place.config_path(), generation: 0 };
     for n in 1..=reloads {
@@ -171,12 +171,20 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         if random.below(5) == 0 {
             garbage += 1;
             let refused = refusals(sidecar);
-            let kind = *random.pick(&GARBAGE);
+            // The same twice is no change: that garbage has been refused.
+            let kind = loop {
+                let kind = *random.pick(&GARBAGE);
+                if last_garbage != Some(kind) {
+                    break kind;
+                }
+            };
+            last_garbage = Some(kind);
             files.put(way, kind.content(&good).as_deref(), sidecar, false);
             until(Duration::from_secs(10), "garbage is refused", || (refusals(sidecar) > refused).then_some(()));
             assert_eq!(mark_in_force(sidecar), mark, "the last good one stays in force: {kind:?} by {way:?}");
             continue;
         }
+        last_garbage = None;
         shared.bound.fetch_max(next, Ordering::SeqCst);
         files.put(way, Some(good.as_bytes()), sidecar, true);
         let written = Instant::now();

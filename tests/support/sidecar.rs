@@ -136,6 +136,11 @@ impl Sidecar {
         &self.api
     }
 
+    /// Where the admin door listens.
+    pub fn admin(&self) -> &Address {
+        &self.admin
+    }
+
     /// A client of the API.
     pub fn client(&self) -> Client {
         Client::new(&self.api)
