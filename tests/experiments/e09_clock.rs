@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -145,10 +144,7 @@ fn a_suspended_process_ends_what_was_due_and_nothing_else() {
     let due: Vec<String> = (0..50).map(|_| new_session(&mut client, &format!("{}s", pause.as_secs() - 1)).1).collect();
     let lasting: Vec<String> =
         (0..50).map(|_| new_session(&mut client, &format!("{}s", pause.as_secs() + 60)).1).collect();
-    sidecar.signal("STOP");
-    // Time itself is what this is about.
-    thread::sleep(pause);
-    sidecar.signal("CONT");
+    sidecar.suspend(pause);
     let began = Instant::now();
     for token in &due {
         assert_eq!(peek(&mut client, token).status, 404, "checked on every read, not left to the sweep");

@@ -41,7 +41,7 @@ hooks: {{ session_closed: {{ url: '{}', secret_file: secret, timeout: 1s }} }}
 
     // Down: connections are refused, for as long as it takes to end all these sessions.
     let down_since = Instant::now();
-    let down_for = sized(Duration::from_secs(2), Duration::from_secs(90));
+    let down_for = sized(Duration::from_secs(2), Duration::from_secs(60));
     let revoked = 150 + random.below(100);
     let mut slowest_end = Duration::ZERO;
     let mut while_down = Vec::new();
@@ -73,7 +73,7 @@ hooks: {{ session_closed: {{ url: '{}', secret_file: secret, timeout: 1s }} }}
     let restarted = Instant::now();
     let sidecar = place.start();
     // What had failed often is tried again only at its next turn.
-    let patience = sized(Duration::from_secs(60), Duration::from_secs(180));
+    let patience = sized(Duration::from_secs(60), Duration::from_secs(150));
     let complete = receiver.wait(patience, |received| ended.iter().all(|id| received.sessions.contains_key(id)));
     let told_after = restarted.elapsed();
     until(Duration::from_secs(10), "the queue is empty", || (sidecar.count(QUEUE) == 0).then_some(()));

@@ -192,6 +192,13 @@ impl Sidecar {
         assert!(sent.expect("a shell").success(), "SIG{name} could not be sent");
     }
 
+    /// Lets it stand still for so long, as a host does that is suspended.
+    pub fn suspend(&self, pause: Duration) {
+        self.signal("STOP");
+        thread::sleep(pause);
+        self.signal("CONT");
+    }
+
     /// Kills it as a power cut would, without a chance to save anything. What it had logged.
     pub fn kill(mut self) -> String {
         self.end_now();
