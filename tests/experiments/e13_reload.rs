@@ -53,6 +53,13 @@ enum Way {
 const WAYS: [Way; 7] =
     [Way::InPlace, Way::InTwoWrites, Way::Rename, Way::SymlinkSwap, Way::RemoveAndCreate, Way::Hangup, Way::Request];
 
+impl Way {
+    /// Whether the reload is asked for, and may be over before the file has been looked at.
+    fn is_at_once(self) -> bool {
+        matches!(self, Self::Hangup | Self::Request)
+    }
+}
+
 /// What a file holds that must not be put in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Garbage {
@@ -76,13 +83,14 @@ const GARBAGE: [Garbage; 7] = [
 ];
 
 impl Garbage {
-    /// What the file then holds; `None`: there is no file. `good` would be in force, were it not for this.
-    fn content(self, good: &str) -> Option<Vec<u8>> {
+    /// What the file then holds, different for each `n`; `None`: there is no file. `good` would be in force, were it not
+    /// for this.
+    fn content(self, good: &str, n: u64) -> Option<Vec<u8>> {
         Some(match self {
             Self::BrokenYaml => format!("{good}\nlimits: [").into_bytes(),
             // Ends within the section of limits.
             Self::HalfWritten => good.as_bytes()[..good.find("per_user").expect("a key") + 3].to_vec(),
-            Self::Empty => Vec::new(),
+            Self::Empty => vec![b'\n'; usize::try_from(n).expect("a small number")],
             Self::Removed => return None,
             Self::UnknownKey => format!("{good}limts: {{ }}\n").into_bytes(),
             Self::RestartOnly => good.replace("admin: 127.0.0.1:0", "admin: 127.0.0.1:9").into_bytes(),
@@ -162,7 +170,7 @@ struct Outcome {
 }
 
 fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Random, reloads: u64) -> Outcome {
-    let (mut mark, mut garbage, mut last_garbage) = (MARK, 0, None);
+    let (mut mark, mut garbage, mut seen_removed) = (MARK, 0, false);
     let mut in_force = Vec::new();
     let mut files = Files { path: place.config_path(), generation: 0 };
     for n in 1..=reloads {
@@ -171,20 +179,21 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         if random.below(5) == 0 {
             garbage += 1;
             let refused = refusals(sidecar);
-            // The same twice is no change: that garbage has been refused.
+            // A file that was refused, and is the same again before anybody has seen it change, is not refused again.
             let kind = loop {
                 let kind = *random.pick(&GARBAGE);
-                if last_garbage != Some(kind) {
+                if kind != Garbage::Removed || !seen_removed {
                     break kind;
                 }
             };
-            last_garbage = Some(kind);
-            files.put(way, kind.content(&good).as_deref(), sidecar, false);
+            let nothing = kind == Garbage::Removed;
+            seen_removed = nothing || (seen_removed && way.is_at_once());
+            files.put(way, kind.content(&good, n).as_deref(), sidecar, false);
             until(Duration::from_secs(10), "garbage is refused", || (refusals(sidecar) > refused).then_some(()));
             assert_eq!(mark_in_force(sidecar), mark, "the last good one stays in force: {kind:?} by {way:?}");
             continue;
         }
-        last_garbage = None;
+        seen_removed &= way.is_at_once();
         shared.bound.fetch_max(next, Ordering::SeqCst);
         files.put(way, Some(good.as_bytes()), sidecar, true);
         let written = Instant::now();
