@@ -3,19 +3,18 @@
 //! A new store is one line in `on_every_store`, and its constructor in `support::stores`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sessgate::clock::Timestamp;
 use sessgate::session::{Capacity, EndReason, Ended, Lifetimes, OnExcess, Session, StoredSession, UserLimits};
 use sessgate::store::{
-    CreateError, CreateLimits, Cursor, FiguresQuery, MAX_DISPLACED, NOTICE_LEASE, Settlement, Store, StoreError,
-    Update, UpdateError, Waiting, Whom,
+    CreateError, CreateLimits, Cursor, FiguresQuery, NOTICE_LEASE, Settlement, Store, StoreError, Update, UpdateError,
+    Waiting, Whom,
 };
 
 use self::creation::*;
 use crate::support::sessions::{
-    MINUTE, START, everybody, key, lifetimes, minutes, session, sessions_cap, terms, user, user_limit, with_data,
+    MINUTE, START, everybody, key, lifetimes, minutes, session, sessions_cap, terms, user, with_data,
 };
 
 mod creation;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::receiver::{HookReceiver, answer};
 use crate::support::client::{Client, Reply};
+use crate::support::hex;
 use crate::support::sidecar::{Place, Sidecar};
 
 const DATA: &str = "CANARY-session-data";
@@ -171,10 +172,9 @@ fn everything_an_operator_sees(place: &Place, sidecar: &Sidecar) -> Vec<(String,
 fn forms(token: &str) -> Vec<Vec<u8>> {
     let secret = URL_SAFE_NO_PAD.decode(&token["sg_".len()..]).expect("base64url");
     let hash = Sha256::digest(token);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let encoded = [STANDARD.encode(hash), URL_SAFE_NO_PAD.encode(hash), hex, format!("{:?}", &hash[..6])];
+    let encoded = [STANDARD.encode(hash), URL_SAFE_NO_PAD.encode(hash), hex(&hash), format!("{:?}", &hash[..6])];
     let mut forms: Vec<_> = encoded.into_iter().map(|form| form.trim_matches(['[', ']']).as_bytes().to_vec()).collect();
-    forms.extend([token["sg_".len()..].as_bytes().to_vec(), secret]);
+    forms.extend([token.as_bytes()["sg_".len()..].to_vec(), secret]);
     forms
 }
 

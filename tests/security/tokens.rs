@@ -10,6 +10,7 @@ use sessgate::session::{OsGenerator, SessionKey, Token, UserName};
 use sessgate::store::{Update, Whom};
 
 use crate::support::gateway::TestGateway;
+use crate::support::hex;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CANARY: &str = "CANARY-in-the-data";
@@ -193,7 +194,6 @@ async fn nothing_shows_a_secret_or_data_when_it_is_printed_for_debugging() {
     ]
     .join("\n");
     let list = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for secret in [
         "CANARY".to_owned(),
         list(b"CANARY"),

@@ -19,10 +19,9 @@ pub struct Source {
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
         let (code, comments) = split(text);
-        let tests = match path.starts_with("src/") {
-            true => occurrences(&code, "#[cfg(test)]").map(|at| at..end_of_item(&code, at)).collect(),
-            false => vec![0..text.len()],
-        };
+        let whole = !path.starts_with("src/");
+        let tests = occurrences(&code, "#[cfg(test)]").map(|at| at..end_of_item(&code, at));
+        let tests = tests.chain(whole.then_some(0..text.len())).collect();
         let modules = occurrences(&code, "mod ")
             .filter(|&at| starts_word(&code, at))
             .filter_map(|at| {

@@ -91,8 +91,8 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    // After a burst, the log gives its room back.
-    conn.pragma_update(None, "journal_size_limit", CHECKPOINT_PAGES * rows::number(PAGE_BYTES))?;
+    // After a burst, the log gives room back, but never what it uses all the time: to grow again is to wait longer.
+    conn.pragma_update(None, "journal_size_limit", 2 * CHECKPOINT_PAGES * rows::number(PAGE_BYTES))?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cell_size_check", true)?;
