@@ -53,8 +53,15 @@ enum Way {
 const WAYS: [Way; 7] =
     [Way::InPlace, Way::InTwoWrites, Way::Rename, Way::SymlinkSwap, Way::RemoveAndCreate, Way::Hangup, Way::Request];
 
+impl Way {
+    /// Whether the reload is asked for, and may be over before the file has been looked at.
+    fn is_at_once(self) -> bool {
+        matches!(self, Self::Hangup | Self::Request)
+    }
+}
+
 /// What a file holds that must not be put in force.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Garbage {
     BrokenYaml,
     HalfWritten,
@@ -76,13 +83,14 @@ const GARBAGE: [Garbage; 7] = [
 ];
 
 impl Garbage {
-    /// What the file then holds; `None`: there is no file. `good` would be in force, were it not for this.
-    fn content(self, good: &str) -> Option<Vec<u8>> {
+    /// What the file then holds, different for each `n`; `None`: there is no file. `good` would be in force, were it not
+    /// for this.
+    fn content(self, good: &str, n: u64) -> Option<Vec<u8>> {
         Some(match self {
             Self::BrokenYaml => format!("{good}\nlimits: [").into_bytes(),
             // Ends within the section of limits.
             Self::HalfWritten => good.as_bytes()[..good.find("per_user").expect("a key") + 3].to_vec(),
-            Self::Empty => Vec::new(),
+            Self::Empty => vec![b'\n'; usize::try_from(n).expect("a small number")],
             Self::Removed => return None,
             Self::UnknownKey => format!("{good}limts: {{ }}\n").into_bytes(),
             Self::RestartOnly => good.replace("admin: 127.0.0.1:0", "admin: 127.0.0.1:9").into_bytes(),
@@ -162,8 +170,7 @@ struct Outcome {
 }
 
 fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Random, reloads: u64) -> Outcome {
-    let (mut limit, mut garbage) = (LIMITS[0], 0);
-    let mut mark = MARK;
+    let (mut mark, mut garbage, mut seen_removed) = (MARK, 0, false);
     let mut in_force = Vec::new();
     let mut files = Files { path: place.config_path(), generation: 0 };
     for n in 1..=reloads {
@@ -172,12 +179,21 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         if random.below(5) == 0 {
             garbage += 1;
             let refused = refusals(sidecar);
-            let kind = *random.pick(&GARBAGE);
-            files.put(way, kind.content(&good).as_deref(), sidecar, false);
+            // A file that was refused, and is the same again before anybody has seen it change, is not refused again.
+            let kind = loop {
+                let kind = *random.pick(&GARBAGE);
+                if kind != Garbage::Removed || !seen_removed {
+                    break kind;
+                }
+            };
+            let nothing = kind == Garbage::Removed;
+            seen_removed = nothing || (seen_removed && way.is_at_once());
+            files.put(way, kind.content(&good, n).as_deref(), sidecar, false);
             until(Duration::from_secs(10), "garbage is refused", || (refusals(sidecar) > refused).then_some(()));
             assert_eq!(mark_in_force(sidecar), mark, "the last good one stays in force: {kind:?} by {way:?}");
             continue;
         }
+        seen_removed &= way.is_at_once();
         shared.bound.fetch_max(next, Ordering::SeqCst);
         files.put(way, Some(good.as_bytes()), sidecar, true);
         let written = Instant::now();
@@ -189,10 +205,8 @@ fn reload_all(place: &Place, sidecar: &Sidecar, shared: &Shared, random: &mut Ra
         until(Duration::from_secs(10), "the crowd goes on", || {
             (shared.crowd.load(Ordering::SeqCst) >= crowd + 2).then_some(())
         });
-        limit = next;
-        shared.bound.store(limit, Ordering::SeqCst);
+        shared.bound.store(next, Ordering::SeqCst);
     }
-    let _ = limit;
     in_force.sort_unstable_by_key(|(took, _)| *took);
     Outcome { garbage, slowest: *in_force.last().expect("some were good"), median: in_force[in_force.len() / 2].0 }
 }
@@ -202,11 +216,11 @@ fn mark_in_force(sidecar: &Sidecar) -> u64 {
 }
 
 /// Reloads that were refused, whatever the trigger.
-fn refusals(sidecar: &Sidecar) -> f64 {
+fn refusals(sidecar: &Sidecar) -> u64 {
     ["file", "signal", "request"]
         .iter()
         .map(|trigger| {
-            sidecar.metric(&format!(r#"sessgate_config_reloads_total{{result="error",trigger="{trigger}"}}"#))
+            sidecar.count(&format!(r#"sessgate_config_reloads_total{{result="error",trigger="{trigger}"}}"#))
         })
         .sum()
 }
@@ -277,7 +291,7 @@ fn steady_load(sidecar: &Sidecar, mut worker: Worker, shared: &Shared) {
     let (mut client, acknowledged) = (sidecar.client(), AtomicU64::new(0));
     while !shared.stop.load(Ordering::SeqCst) {
         if let Step::Lost(lost) = worker.step(&mut client, &acknowledged) {
-            panic!("a request failed: {lost:?}");
+            panic!("a request failed: {lost}");
         }
         shared.requests.fetch_add(1, Ordering::Relaxed);
     }

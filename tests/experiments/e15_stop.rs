@@ -88,8 +88,8 @@ fn stop_under_load(place: &Place, workers: &mut [Worker], changes: u64) -> Round
                 ready.wait();
                 loop {
                     if let Step::Lost(lost) = worker.step(&mut client, acknowledged) {
-                        assert!(told.load(Ordering::SeqCst), "lost before the signal: {lost:?}");
-                        assert_eq!(lost.stage, Stage::Connect, "a request was not answered: {lost:?}");
+                        assert!(told.load(Ordering::SeqCst), "lost before the signal: {lost}");
+                        assert_eq!(lost.stage, Stage::Connect, "a request was not answered: {lost}");
                         return;
                     }
                     if n >= BUSY {

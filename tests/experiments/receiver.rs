@@ -98,8 +98,8 @@ impl Receiver {
 
     /// Waits until what came is as wanted. False if that takes too long.
     pub fn wait(&self, deadline: Duration, mut wanted: impl FnMut(&Received) -> bool) -> bool {
-        let waited = self.state.news.wait_timeout_while(self.received(), deadline, |received| !wanted(received));
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let outcome = self.state.news.wait_timeout_while(self.received(), deadline, |received| !wanted(received));
+        !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A client that keeps its connection, opens a new one when the server has closed it, and can say how far a request
 //! came that was not answered: for loads and experiments.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 
 use sessgate::config::settings::Address;
@@ -24,10 +24,14 @@ pub enum Stage {
 pub struct Unanswered {
     /// How far it came.
     pub stage: Stage,
-    /// Whether the connection had carried requests before.
-    pub reused: bool,
-    /// What the system said.
-    pub error: io::Error,
+    /// Whether the connection had carried requests before, and what the system said.
+    pub why: String,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not answered ({:?}): {}", self.stage, self.why)
+    }
 }
 
 /// The client.
@@ -54,7 +58,7 @@ impl Client {
     pub fn request(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> Reply {
         match self.try_request(method, path, token, body) {
             Ok(reply) => reply,
-            Err(lost) => panic!("{method} {path} was not answered: {lost:?}"),
+            Err(lost) => panic!("{method} {path}: {lost}"),
         }
     }
 
@@ -73,7 +77,10 @@ impl Client {
         if !self.reused {
             self.connection = None;
         }
-        result.map_err(|(stage, error)| Unanswered { stage, reused, error })
+        result.map_err(|(stage, error)| {
+            let connection = if reused { "kept" } else { "new" };
+            Unanswered { stage, why: format!("{error}, on a {connection} connection") }
+        })
     }
 
     fn exchange(

@@ -169,9 +169,20 @@ impl Sidecar {
     /// The value of a series, such as `sessgate_hook_queue_length` or `x_total{result="ok"}`, as it is scraped.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
+        self.scraped(series).parse().expect("a number")
+    }
+
+    /// The same of a series that counts something.
+    #[track_caller]
+    pub fn count(&self, series: &str) -> u64 {
+        self.scraped(series).parse().expect("a whole number")
+    }
+
+    #[track_caller]
+    fn scraped(&self, series: &str) -> String {
         let text = self.admin_client().get("/metrics").expect(200).text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("there is no series {series}")).parse().expect("a number")
+        value.unwrap_or_else(|| panic!("there is no series {series}")).to_owned()
     }
 
     /// Sends a signal, by its name without `SIG`.
@@ -179,6 +190,13 @@ impl Sidecar {
         // The shell has it built in, so no package is needed, and the process has not been waited for yet.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.id())).status();
         assert!(sent.expect("a shell").success(), "SIG{name} could not be sent");
+    }
+
+    /// Lets it stand still for so long, as a host does that is suspended.
+    pub fn suspend(&self, pause: Duration) {
+        self.signal("STOP");
+        thread::sleep(pause);
+        self.signal("CONT");
     }
 
     /// Kills it as a power cut would, without a chance to save anything. What it had logged.
