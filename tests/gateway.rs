@@ -427,3 +427,59 @@ async fn a_session_with_a_short_timeout_of_its_own_survives_leaving_memory() {
         assert_eq!(fixture.log_in().await.evicted, []);
     }
 }
+
+/// On a full disk the embedded store ends few sessions at a time, and that is when ending them matters.
+#[tokio::test]
+async fn steps_that_are_cut_short_are_repeated_until_nothing_is_left() {
+    const SESSIONS: u64 = 150;
+    for how in ["revoke all", "sweep", "trim", "make room"] {
+        let fixture = fixture();
+        let gateway = fixture.gateway();
+        fixture.on.reload_limits(|limits| limits.per_user.sessions = None);
+        for _ in 0..SESSIONS {
+            fixture.log_in().await;
+        }
+        gateway.keep_up().await;
+        fixture.store.take_least_steps();
+        let left = match how {
+            "revoke all" => {
+                assert_eq!(gateway.revoke_user(user("ada")).await.expect("a store"), SESSIONS);
+                0
+            }
+            "sweep" => {
+                fixture.on.clock.advance(MINUTE * 60 * 24 * 91);
+                assert_eq!(gateway.sweep().await, SESSIONS);
+                0
+            }
+            "trim" => {
+                fixture.on.reload_limits(|limits| limits.per_user.sessions = Some(1));
+                for _ in 0..3 {
+                    gateway.keep_up().await;
+                }
+                1
+            }
+            _ => {
+                fixture.on.reload_limits(|limits| limits.stored.sessions = Some(1));
+                gateway.keep_up().await;
+                1
+            }
+        };
+        assert_eq!(gateway.stats().await.expect("a store").storage, left, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_lowered_while_an_earlier_one_is_trimmed_is_not_forgotten() {
+    let fixture = fixture();
+    let gateway = fixture.gateway();
+    for _ in 0..8 {
+        fixture.log_in().await;
+    }
+    let (upkeep, held) =
+        fixture.start_until(Point::After(Op::TrimUsers), |gateway| async move { gateway.keep_up().await }).await;
+    fixture.on.reload_limits(|limits| limits.per_user.sessions = Some(3));
+    held.release();
+    upkeep.await.expect("no panic");
+    gateway.keep_up().await;
+    assert_eq!(gateway.stats().await.expect("a store").storage, 3);
+}
