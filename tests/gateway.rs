@@ -20,6 +20,7 @@ use crate::support::sessions::{MINUTE, user};
 use crate::support::stores::{self, Opened};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 struct Fixture {
     store: Arc<FaultyStore>,
@@ -381,10 +382,11 @@ async fn draining_saves_the_last_use() {
 #[tokio::test]
 async fn a_session_whose_time_is_over_is_refused_everywhere_without_any_sweep() {
     let own = |idle, absolute| CreateRequest { idle_timeout: idle, absolute_timeout: absolute, ..request("ada") };
-    for (what, request, used_at, over_at) in [
-        ("idle", own(Some(MINUTE), None), SECOND * 30, SECOND * 90),
-        ("absolute", own(Some(MINUTE), Some(MINUTE)), SECOND * 30, SECOND * 60),
-        ("the default", own(None, None), SECOND * 30, MINUTE * 60 * 24 * 90 + SECOND * 30),
+    for (what, request, used_at, over_after) in [
+        // The request, when it is used, and how long after that it is over.
+        ("idle", own(Some(MINUTE), None), SECOND * 30, SECOND * 60),
+        ("absolute", own(Some(MINUTE), Some(MINUTE)), SECOND * 30, SECOND * 30),
+        ("the default", own(None, None), SECOND * 30, MINUTE * 60 * 24 * 90),
     ] {
         for in_memory in [true, false] {
             let fixture = fixture();
@@ -394,9 +396,9 @@ async fn a_session_whose_time_is_over_is_refused_everywhere_without_any_sweep() 
             fixture.on.clock.advance(used_at);
             gateway.look_up(key, Slide::Touch).await.expect("live");
             gateway.keep_up().await;
-            fixture.on.clock.advance(over_at - used_at - Duration::from_millis(1));
+            fixture.on.clock.advance(over_after.saturating_sub(MILLISECOND));
             assert!(gateway.look_up(key, Slide::Peek).await.is_ok(), "{what}: until then it lives");
-            fixture.on.clock.advance(Duration::from_millis(1));
+            fixture.on.clock.advance(MILLISECOND);
             if !in_memory {
                 fixture.on.forget();
             }
