@@ -26,6 +26,7 @@ use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError};
 
 mod reload;
+mod rlimits;
 mod user_key;
 
 use reload::Reloads;
@@ -106,6 +107,7 @@ impl Sidecar {
     /// # Errors
     /// If a listener or the store is not to be had.
     pub async fn start(configuration: Configuration, logging: Logging) -> Result<Self, RunError> {
+        rlimits::adjust();
         let settings = Arc::new(configuration.settings());
         let listen = &settings.listen;
         let api = bind(&listen.api, listen.event_loops)?;

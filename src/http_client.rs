@@ -4,7 +4,6 @@ use std::error::Error;
 
 /// A client to be set up further. It follows no redirect, because that would let a server choose where we go, and uses
 /// no proxy from the environment: what is called is named in the configuration or on the command line.
-#[must_use]
 pub fn builder() -> reqwest::ClientBuilder {
     // TLS needs one provider of cryptography a process. A second installation is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();

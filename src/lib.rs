@@ -2,12 +2,12 @@
 //!
 //! Data flows one way: door → gateway → store. Read the modules in this order:
 //!
-//! 0. [`clock`], [`session`]: time and what a session is; pure.
+//! 0. [`clock`], [`session`], [`shutdown`]: time, what a session is, and the signal to stop; pure.
 //! 1. [`config`], [`metrics`]: what an operator sets and sees; [`http_client`]: requests that go out.
 //! 2. [`store`]: the storage tier.
 //! 3. [`gateway`]: memory tier, limits, sweep, hooks: the rules.
 //! 4. [`doors`]: the wire formats.
-//! 5. [`app`], [`logging`], [`shutdown`], [`cli`]: the only wiring.
+//! 5. [`app`], [`logging`], [`cli`]: the only wiring.
 //!
 //! A module uses only modules on lower floors. ARCHITECTURE.md has the rest.
 

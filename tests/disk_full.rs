@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sessgate::session::{Capacity, EndReason, OnExcess};
 use sessgate::store::embedded::{EmbeddedStore, RESERVE_BYTES};
 use sessgate::store::{CreateError, CreateLimits, FiguresQuery, Store, StoreError, Update, UpdateError, Whom};
 
 use crate::support::disk::{SmallDisk, fill_with_foreign};
-use crate::support::sessions::{SeededGenerator, START, everybody, key, minutes, session, terms, with_data};
+use crate::support::sessions::{START, SeededGenerator, everybody, key, minutes, session, terms, with_data};
 
 const DATA: usize = 16 * 1024;
 
@@ -32,17 +33,18 @@ async fn fill(store: &EmbeddedStore, mut n: u64) -> u64 {
 
 #[tokio::test]
 async fn reads_and_removals_go_on_and_creation_resumes() {
-    let disk = SmallDisk::mount(64);
-    let generator = Arc::new(SeededGenerator::default());
-    let store = EmbeddedStore::open(&disk.path().join("store"), START, generator.clone()).unwrap();
-    // Somebody else's file takes what creation leaves, to the last byte.
-    let first_refused = fill(&store, 0).await;
+    let disk = SmallDisk::mount(96);
     let foreign = disk.path().join("foreign");
     let mut theirs = File::create(&foreign).unwrap();
+    theirs.write_all(&vec![1; 30 * 1024 * 1024]).unwrap();
+    let generator = Arc::new(SeededGenerator::default());
+    let store = EmbeddedStore::open(&disk.path().join("store"), START, generator.clone()).unwrap();
+    let first_refused = fill(&store, 0).await;
     assert!(store.statistics().disk_full);
     assert_eq!(held(&store).await, first_refused, "what was acknowledged is there, what was refused is not");
 
-    let refused = store.create(session(90_000, None, START), CreateLimits::default(), terms(START)).await;
+    let tiny = |n, at| session(n, Some("bob"), at);
+    let refused = store.create(tiny(90_000, START), CreateLimits::default(), terms(START)).await;
     assert!(matches!(refused, Err(CreateError::Store(StoreError::Full(_)))), "the smallest as well: {refused:?}");
     let update = |bytes| Update {
         key: key(0),
@@ -54,37 +56,52 @@ async fn reads_and_removals_go_on_and_creation_resumes() {
     let grown = store.update(update(DATA + 1)).await;
     assert!(matches!(grown, Err(UpdateError::Store(StoreError::Full(_)))), "{grown:?}");
     store.update(update(DATA)).await.unwrap();
-    store.touch((0..first_refused).map(|n| (key(n), minutes(1))).collect()).await.unwrap();
 
-    // Far more is ended than the reserve could take if its room were not used over and over.
-    for n in 0..first_refused - 10 {
+    // Others may take what the reserve left, to the last byte. More is written to the log than it ever held.
+    fill_with_foreign(&mut theirs);
+    store.touch((0..first_refused).map(|n| (key(n), minutes(1))).collect()).await.unwrap();
+    let keep = 10;
+    for n in 0..first_refused - keep {
         assert!(store.load(key(n)).await.unwrap().is_some());
         let ended = store.end(Whom::Key(key(n)), EndReason::Revoked, 1, terms(minutes(1))).await.unwrap();
         assert_eq!(ended.len(), 1);
         assert!(store.load(key(n)).await.unwrap().is_none());
     }
-    assert_eq!(store.notices().await.unwrap().queued, first_refused - 10);
-    theirs.write_all(b"x").unwrap();
+    assert_eq!(store.notices().await.unwrap().queued, first_refused - keep);
 
-    // There is room inside the database now, and none for the reserve: an attempt takes nothing from others.
-    let late = session(90_001, Some("bob"), minutes(2));
-    fill_with_foreign(&mut theirs);
-    let refused = store.create(late.clone(), CreateLimits::default(), terms(minutes(2))).await;
-    assert!(matches!(refused, Err(CreateError::Store(StoreError::Full(_)))), "{refused:?}");
+    // The room that they left in the database is room, although the disk has none.
+    store.create(tiny(90_001, minutes(2)), CreateLimits::default(), terms(minutes(2))).await.unwrap();
+    assert!(store.statistics().disk_full);
+
     drop(theirs);
     fs::remove_file(&foreign).unwrap();
-    let soon = minutes(2) + std::time::Duration::from_millis(500);
-    let refused = store.create(late.clone(), CreateLimits::default(), terms(soon)).await;
-    assert!(refused.is_err(), "room is looked for once a second");
-    let resumed = store.create(late, CreateLimits::default(), terms(minutes(3))).await;
-    assert!(resumed.is_ok(), "{resumed:?}");
+    let soon = minutes(2) + Duration::from_millis(500);
+    store.create(tiny(90_002, soon), CreateLimits::default(), terms(soon)).await.unwrap();
+    assert!(store.statistics().disk_full, "the reserve is tried for once a second");
+    store.create(tiny(90_003, minutes(3)), CreateLimits::default(), terms(minutes(3))).await.unwrap();
     assert!(!store.statistics().disk_full);
     assert_eq!(fs::metadata(disk.path().join("store/reserve")).unwrap().len(), RESERVE_BYTES);
 
     let left = held(&store).await;
+    assert_eq!(left, keep + 3);
     store.close().await;
-    let store = EmbeddedStore::open(&disk.path().join("store"), START, generator).unwrap();
+    let store = EmbeddedStore::open(&disk.path().join("store"), minutes(3), generator).unwrap();
     assert_eq!(held(&store).await, left);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn creation_resumes_when_others_make_room() {
+    let disk = SmallDisk::mount(64);
+    let foreign = disk.path().join("foreign");
+    File::create(&foreign).unwrap().write_all(&vec![1; 30 * 1024 * 1024]).unwrap();
+    let generator = Arc::new(SeededGenerator::default());
+    let store = EmbeddedStore::open(&disk.path().join("store"), START, generator).unwrap();
+    let refused = fill(&store, 0).await;
+    fs::remove_file(&foreign).unwrap();
+    let again = with_data(session(refused, Some("ann"), minutes(1)), DATA);
+    store.create(again, CreateLimits::default(), terms(minutes(1))).await.unwrap();
+    assert!(!store.statistics().disk_full);
     store.close().await;
 }
 

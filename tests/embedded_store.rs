@@ -9,7 +9,7 @@ use std::time::Duration;
 use sessgate::clock::Timestamp;
 use sessgate::session::{EndReason, OnExcess};
 use sessgate::store::embedded::{EmbeddedStore, OpenError, Options};
-use sessgate::store::{CreateLimits, FiguresQuery, Store, Waiting, Whom};
+use sessgate::store::{CreateLimits, FiguresQuery, Settlement, Store, Waiting, Whom};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::sessions::{
@@ -159,12 +159,32 @@ async fn everything_is_there_after_reopening() {
         (store.figures(query()).await.unwrap(), store.user_sessions(user("ann"), None, 9).await.unwrap());
     store.close().await;
 
-    let store = open_embedded(directory.path());
+    let store = try_open(directory.path(), minutes(8)).unwrap();
     assert_eq!(store.figures(query()).await.unwrap(), figures);
     assert_eq!(store.user_sessions(user("ann"), None, 9).await.unwrap(), sessions);
     assert_eq!(store.load(key(5)).await.unwrap(), Some(own));
     assert_eq!(store.notices().await.unwrap(), Waiting { queued: 1, overflowed: 0 });
     assert_eq!(store.take_notices(minutes(8), 9).await.unwrap()[0].reason, EndReason::Revoked);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_process_had_taken_from_the_outbox_is_due_at_once() {
+    let directory = tempdir().unwrap();
+    let store = open_embedded(directory.path());
+    for n in 1..=2 {
+        put(&store, n, Some("ann"), START).await;
+        store.end(Whom::Key(key(n)), EndReason::Revoked, 1, terms(START)).await.unwrap();
+    }
+    let taken = store.take_notices(START, 9).await.unwrap();
+    let later = vec![(taken[1].event_id, Settlement::RetryAt(minutes(3)))];
+    store.settle_notices(later).await.unwrap();
+    assert!(store.take_notices(START, 9).await.unwrap().is_empty());
+    store.close().await;
+
+    let store = open_embedded(directory.path());
+    let due = store.take_notices(START, 9).await.unwrap();
+    assert_eq!(due, taken[..1], "the other waits for its next try");
     store.close().await;
 }
 

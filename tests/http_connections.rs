@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sessgate::config::settings::Address;
 use sessgate::doors::serve::{BindError, ServeLimits, bind};
+use sessgate::metrics::labels::RequestOutcome;
 
 use crate::support::client::{Client, request};
 use crate::support::door::{Options, TestDoor};
@@ -204,6 +205,25 @@ fn several_loops_share_one_port() {
     drop(clients);
     door.close();
     await_connections(&gateway, 0);
+}
+
+#[test]
+fn every_request_is_counted_once_with_and_without_the_lane() {
+    for lane in [true, false] {
+        let gateway = TestGateway::new();
+        let door = TestDoor::with(&gateway, Options { lane, ..Options::default() });
+        let token = token(&door);
+        for _ in 0..3 {
+            assert_eq!(door.call("GET", "/v1/session", &[("Authorization", &token)], b"").status, 200);
+        }
+        assert_eq!(door.call("GET", "/v1/session", &[], b"").status, 401);
+        assert_eq!(door.call("GET", "/nowhere", &[], b"").status, 404);
+        gateway.break_store();
+        assert_eq!(door.call("GET", "/v1/session", &[("Authorization", &token)], b"").status, 503);
+        let counted = [RequestOutcome::Ok, RequestOutcome::Refused, RequestOutcome::Failed];
+        assert_eq!(counted.map(|outcome| gateway.requests(outcome)), [4, 2, 1]);
+        door.close();
+    }
 }
 
 #[test]

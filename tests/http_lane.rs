@@ -207,6 +207,23 @@ fn ambiguous_framing_smuggles_nothing() {
 }
 
 #[test]
+fn the_body_of_a_request_that_was_refused_early_is_still_a_body() {
+    let pair = Pair::open(None);
+    let hit = request("GET", "/v1/session", &[("Authorization", &pair.live)], b"");
+    let length = hit.len().to_string();
+    for door in [&pair.with, &pair.without] {
+        let mut client = door.client();
+        let refused = [("Authorization", "Bearer sg_no"), ("Content-Length", length.as_str())];
+        client.send(&request("PUT", "/v1/session", &refused, b"")).unwrap();
+        assert_eq!(client.reply("PUT").unwrap().status, 404);
+        // The door may be closing by now.
+        let _ = client.send(&hit);
+        assert!(client.rest().is_ok_and(|rest| rest.is_empty()), "nothing may answer it");
+    }
+    pair.close();
+}
+
+#[test]
 fn any_string_of_requests_in_any_pieces_is_answered_alike_and_in_order() {
     let pair = Pair::open(None);
     // As many quick ones as slow ones, so that they come in runs.
@@ -226,10 +243,11 @@ fn any_string_of_requests_in_any_pieces_is_answered_alike_and_in_order() {
 }
 
 #[test]
-fn a_thousand_requests_at_once_are_answered_in_order_though_the_client_reads_late() {
+fn requests_sent_all_at_once_are_answered_in_order_though_the_client_reads_late() {
     let gateway = TestGateway::new();
     let door = TestDoor::open(&gateway);
-    let data = "x".repeat(2_000);
+    // Far more than the sockets hold, so that answers have to wait.
+    let data = "x".repeat(60_000);
     let tokens: Vec<_> = (0..10)
         .map(|n| {
             let body = format!("{{\"data\":[{n},\"{data}\"]}}");
@@ -238,7 +256,7 @@ fn a_thousand_requests_at_once_are_answered_in_order_though_the_client_reads_lat
         })
         .collect();
     let mut client = door.client();
-    let order: Vec<_> = (0..1_000).map(|n| (n * 7 + n / 10) % 10).collect();
+    let order: Vec<_> = (0..400).map(|n| (n * 7 + n / 10) % 10).collect();
     let all: Vec<_> = order
         .iter()
         .flat_map(|n| request("GET", "/v1/session", &[("Authorization", tokens[*n].as_str())], b""))

@@ -1,12 +1,14 @@
 //! Every integration test, in one binary. Each module is one subject.
 
 mod admin;
+mod cli;
 mod config;
 mod config_watch;
 mod disk_full;
 mod embedded_store;
 mod experiments;
 mod gateway;
+mod hostile;
 mod http_api;
 mod http_connections;
 mod http_hostile;
@@ -14,11 +16,10 @@ mod http_lane;
 mod http_openapi;
 mod live_limits;
 mod metrics;
-#[path = "situations/a.rs"]
-mod situation_a;
-#[path = "situations/b.rs"]
-mod situation_b;
+mod security;
+mod situations;
 mod storage_size;
 mod store_conformance;
 mod store_random;
 mod support;
+mod tidy;

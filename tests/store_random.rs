@@ -8,9 +8,7 @@ use sessgate::clock::Timestamp;
 use sessgate::session::{
     Capacity, EndReason, Ended, EventId, Lifetimes, OnExcess, Session, SessionKey, StoredSession, UserLimit, UserLimits,
 };
-use sessgate::store::{
-    CreateLimits, Figures, FiguresQuery, Notice, Settlement, Store, Terms, Update, Whom,
-};
+use sessgate::store::{CreateLimits, Figures, FiguresQuery, Settlement, Store, Terms, Update, Whom};
 
 use crate::support::sessions::{MINUTE, START, key, session, user, with_data};
 use crate::support::stores;
@@ -105,11 +103,8 @@ impl History {
     }
 
     fn terms(&self) -> Terms {
-        let lifetimes = Lifetimes {
-            idle_timeout: 30 * MINUTE,
-            absolute_timeout: Some(90 * MINUTE),
-            stale_after: 10 * MINUTE,
-        };
+        let lifetimes =
+            Lifetimes { idle_timeout: 30 * MINUTE, absolute_timeout: Some(90 * MINUTE), stale_after: 10 * MINUTE };
         Terms { now: self.now(), lifetimes, notify: true }
     }
 
@@ -153,8 +148,7 @@ impl Player<'_> {
                 format!("{:?}", store.rotate(history.key(*which), new_key, now).await)
             }
             Step::Touch { touches } => {
-                let touches =
-                    touches.iter().map(|(which, ago)| (history.key(*which), now - MINUTE * *ago)).collect();
+                let touches = touches.iter().map(|(which, ago)| (history.key(*which), now - MINUTE * *ago)).collect();
                 format!("{:?}", store.touch(touches).await)
             }
             Step::End { whom, max } => {
@@ -181,7 +175,9 @@ impl Player<'_> {
             Step::Take { max } => {
                 let mut taken = store.take_notices(now, *max).await.unwrap();
                 self.taken.extend(taken.iter().map(|notice| notice.event_id));
-                taken.iter_mut().for_each(|notice: &mut Notice| notice.event_id = EventId::from_bytes([0; 16]));
+                for notice in &mut taken {
+                    notice.event_id = EventId::from_bytes([0; 16]);
+                }
                 format!("{taken:?}")
             }
             Step::Settle { retry } => {
@@ -196,16 +192,16 @@ impl Player<'_> {
 
     /// Everything that can be seen of it.
     async fn look(&self, history: &History) -> String {
-        let mut seen = String::new();
+        let mut seen = Vec::new();
         for name in USERS {
-            let sessions = self.store.user_sessions(user(name), None, 100).await.unwrap();
-            seen += &format!("{name}: {sessions:?}\n");
+            seen.push(format!("{name}: {:?}", self.store.user_sessions(user(name), None, 100).await.unwrap()));
         }
         if let Some(last) = history.made.last() {
-            seen += &format!("{:?}\n", self.store.load(last.key).await.unwrap());
-            seen += &format!("{:?}\n", self.store.find(last.session.id).await.unwrap());
+            seen.push(format!("{:?}", self.store.load(last.key).await.unwrap()));
+            seen.push(format!("{:?}", self.store.find(last.session.id).await.unwrap()));
         }
-        seen + &format!("{:?}", self.store.notices().await.unwrap())
+        seen.push(format!("{:?}", self.store.notices().await.unwrap()));
+        seen.join("\n")
     }
 
     async fn figures(&self, stale_before: Timestamp) -> Figures {
@@ -224,7 +220,13 @@ async fn compare_figures(model: &Player<'_>, other: &Player<'_>, stale_before: T
     assert!((fewest..=most).contains(&actual.stale), "{} stale, not {fewest} to {most}", actual.stale);
     let apart = match (actual.oldest_activity, expected.oldest_activity) {
         (Some(one), Some(other)) => one.since(other).max(other.since(one)),
-        (one, other) => if one == other { Duration::ZERO } else { Duration::MAX },
+        (one, other) => {
+            if one == other {
+                Duration::ZERO
+            } else {
+                Duration::MAX
+            }
+        }
     };
     assert!(apart < MINUTE, "{:?} is not {:?}", actual.oldest_activity, expected.oldest_activity);
     (actual.stale, actual.oldest_activity) = (expected.stale, expected.oldest_activity);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Exit, Watched};
+use super::{Exit, Watched, say};
 use crate::http_client::{self, why};
 
 /// How long an answer may take: container health checks wait for it.
@@ -16,11 +16,14 @@ pub(super) struct AdminClient {
 }
 
 impl AdminClient {
+    /// # Errors
+    /// If the command line names no such thing.
     pub(super) fn new(watched: &Watched) -> Result<Self, String> {
         let builder = http_client::builder().timeout(TIMEOUT);
         let (builder, base) = match watched.admin.strip_prefix("unix:") {
-            Some(path) => (builder.unix_socket(path), "http://localhost".to_owned()),
-            None => (builder, watched.admin.trim_end_matches('/').to_owned()),
+            Some(path) if path.starts_with('/') => (builder.unix_socket(path), "http://localhost".to_owned()),
+            None if is_web_address(&watched.admin) => (builder, watched.admin.trim_end_matches('/').to_owned()),
+            _ => return Err(format!("`--admin` takes `http://host:port` or `unix:/path`, not `{}`", watched.admin)),
         };
         let key = match &watched.api_key_file {
             None => None,
@@ -49,15 +52,22 @@ impl AdminClient {
     }
 }
 
+fn is_web_address(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
 /// Whether the sidecar is ready.
 pub(super) async fn health(watched: &Watched) -> Exit {
-    let asked = match AdminClient::new(watched) {
-        Ok(client) => client.get("/readyz").await,
-        Err(error) => Err(error),
+    let client = match AdminClient::new(watched) {
+        Ok(client) => client,
+        Err(error) => {
+            eprintln!("sessgate: {error}");
+            return Exit::Usage;
+        }
     };
-    match asked {
+    match client.get("/readyz").await {
         Ok(said) => {
-            print!("{said}");
+            say(&said);
             Exit::Clean
         }
         Err(error) => {

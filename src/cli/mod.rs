@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and the exit code that says how it went.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -96,7 +97,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run(&file),
         Some(Command::Check(file)) => check(&file),
         Some(Command::Schema) => {
-            println!("{:#}", config::schema());
+            say(&format!("{:#}\n", config::schema()));
             Exit::Clean
         }
         Some(Command::Top(watched)) => with_runtime(top::run(&watched)),
@@ -108,15 +109,20 @@ pub fn main() -> ExitCode {
 fn check(file: &ConfigFile) -> Exit {
     match Configuration::read(file.config.as_deref()) {
         Ok(Configuration { path, loaded: Some(_) }) => {
-            println!("{}: valid", path.display());
+            say(&format!("{}: valid\n", path.display()));
             Exit::Clean
         }
         Ok(Configuration { path, loaded: None }) => {
-            println!("there is no {}: the documented defaults hold", path.display());
+            say(&format!("there is no {}: the documented defaults hold\n", path.display()));
             Exit::Clean
         }
         Err(problems) => refuse(&problems),
     }
+}
+
+/// Writes what was asked for. Whoever does not read it to its end has seen enough.
+fn say(text: &str) {
+    let _ = stdout().write_all(text.as_bytes());
 }
 
 fn refuse(problems: &Problems) -> Exit {

@@ -246,7 +246,7 @@ pub struct Log {
 
 /// From which level on lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[expect(missing_docs, reason = "the usual names of the usual levels")]
 pub enum LogLevel {
     Error,
     Warn,

@@ -1,5 +1,6 @@
 //! What a door asks of the gateway and is answered: the vocabulary shared by all doors.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::session::{LeaseId, SessionId, Token, UserName};
 use crate::store::StoreError;
 
 /// A session to be created.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CreateRequest {
     /// Whose it is; `None`: anonymous.
     pub user: Option<UserName>,
@@ -22,6 +23,17 @@ pub struct CreateRequest {
     pub idle_timeout: Option<Duration>,
     /// An absolute timeout of its own.
     pub absolute_timeout: Option<Duration>,
+}
+
+/// Data may be anything, so it never shows itself; nor does whose it is.
+impl fmt::Debug for CreateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateRequest")
+            .field("data_bytes", &self.data.len())
+            .field("idle_timeout", &self.idle_timeout)
+            .field("absolute_timeout", &self.absolute_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A session that was created.

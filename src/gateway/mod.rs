@@ -27,6 +27,7 @@ mod limits;
 mod manage;
 pub mod memory;
 mod outbox;
+mod stopwatch;
 mod sweep;
 mod touches;
 
@@ -36,6 +37,7 @@ use limits::leases::Leases;
 use limits::storage_cap::Watermarks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
+use stopwatch::Stopwatch;
 use touches::Touches;
 
 /// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
@@ -145,11 +147,11 @@ impl Gateway {
     ///
     /// The hot path: no store, no log line, no waiting.
     pub fn look_up_in_memory(&self, key: &SessionKey, slide: Slide) -> MemoryLookUp {
-        let now = self.clock.now();
+        let watch = Stopwatch::start();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
-        let view = self.use_entry(key, entry, slide, now.at);
+        let view = self.use_entry(key, entry, slide, self.clock.recent());
         let result = if view.is_some() { LookupResult::Hit } else { LookupResult::Expired };
-        self.metrics.lookup(LookupTier::Memory, result, now.mark.elapsed());
+        self.metrics.lookup(LookupTier::Memory, result, watch.stop());
         view.map_or(MemoryLookUp::Expired, MemoryLookUp::Hit)
     }
 
@@ -215,8 +217,9 @@ impl Gateway {
                     self.touches.push(*key, &entry);
                 }
                 self.memory.revived(&entry);
-                let (expires_at, _) = clocks.end_of(&entry.session, now);
-                Some(View { entry, last_activity: now.max(last_activity), expires_at, stale })
+                let last_activity = now.max(last_activity);
+                let (expires_at, _) = clocks.end_of(&entry.session, last_activity);
+                Some(View { entry, last_activity, expires_at, stale })
             }
         }
     }

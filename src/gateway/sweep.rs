@@ -225,7 +225,10 @@ impl Gateway {
         while let Some(batch) = batches.next() {
             if began.elapsed() > SAVING_AT_STOP {
                 let left = batch.len() + batches.map(<[_]>::len).sum::<usize>();
-                return tracing::warn!(sessions = left, "no time left to save their last use; it is up to a minute older");
+                return tracing::warn!(
+                    sessions = left,
+                    "no time left to save their last use; it is up to a minute older"
+                );
             }
             self.save_activity(batch).await;
         }

@@ -19,6 +19,7 @@
 //! A method that fails has changed nothing, or is reported again by a later call: callers may repeat any of them.
 //! What a method has acknowledged is durable.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -130,7 +131,7 @@ impl Failure for UpdateError {
 }
 
 /// A change of a session's data.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Update {
     /// Which session.
     pub key: SessionKey,
@@ -142,6 +143,19 @@ pub struct Update {
     pub now: Timestamp,
     /// The limits of the tier, which the growth must keep.
     pub capacity: Capacity,
+}
+
+/// Data may be anything, so it never shows itself.
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("key", &self.key)
+            .field("data_bytes", &self.data.len())
+            .field("if_revision", &self.if_revision)
+            .field("now", &self.now)
+            .field("capacity", &self.capacity)
+            .finish()
+    }
 }
 
 /// Whom [`Store::end`] ends.

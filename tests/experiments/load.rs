@@ -1,5 +1,6 @@
 //! Workers that use sessions of their own, and know after each answer, and each missing one, what must be true.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
@@ -7,6 +8,9 @@ use serde_json::{Value, json};
 use crate::support::client::Reply;
 use crate::support::http::{Client, Stage, Unanswered};
 use crate::support::seed::Random;
+
+/// The sessions that a worker goes on using: the youngest so many.
+const RECENT: usize = 300;
 
 /// Whether a session must be found under its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Known {
     pub data: Vec<u64>,
     /// Its last use that was answered.
     pub last_activity: String,
+    /// Whether it may live on under a token that nobody was told.
+    pub adrift: bool,
     /// Whether anything about it has changed since it was last verified.
     pub changed: bool,
 }
@@ -46,6 +52,8 @@ pub struct Worker {
     pub users: u64,
     /// Every session it has ever been told of.
     pub sessions: Vec<Known>,
+    /// Creations and rotations that were not answered: the most strays there can be.
+    pub unanswered: u64,
     /// The users one of whose creations was not answered since the last verification.
     pub unsure_users: Vec<String>,
     random: Random,
@@ -64,7 +72,7 @@ impl Worker {
     /// A worker without sessions.
     pub fn new(name: &str, users: u64, random: Random) -> Self {
         let name = name.to_owned();
-        Self { name, users, sessions: Vec::new(), unsure_users: Vec::new(), random, version: 0 }
+        Self { name, users, sessions: Vec::new(), unanswered: 0, unsure_users: Vec::new(), random, version: 0 }
     }
 
     /// The names of its users.
@@ -76,18 +84,19 @@ impl Worker {
     /// and was answered.
     pub fn step(&mut self, client: &mut Client, acknowledged: &AtomicU64) -> Step {
         let choice = self.random.below(100);
-        let chosen = if choice < 35 { None } else { self.choose() };
+        let chosen = if choice < 27 { None } else { self.choose() };
         let Some(at) = chosen else { return self.create(client, acknowledged) };
         match choice {
-            35..60 => self.look_up(client, at),
-            60..80 => self.update(client, at, acknowledged),
-            80..85 => self.rotate(client, at, acknowledged),
+            27..55 => self.look_up(client, at),
+            55..70 => self.update(client, at, acknowledged),
+            70..75 => self.rotate(client, at, acknowledged),
             _ => self.revoke(client, at, acknowledged),
         }
     }
 
     fn choose(&mut self) -> Option<usize> {
-        let alive: Vec<usize> = (0..self.sessions.len()).filter(|&at| self.sessions[at].alive == Alive::Yes).collect();
+        let recent = self.sessions.len().saturating_sub(RECENT)..self.sessions.len();
+        let alive: Vec<usize> = recent.filter(|&at| self.sessions[at].alive == Alive::Yes).collect();
         (!alive.is_empty()).then(|| *self.random.pick(&alive))
     }
 
@@ -109,6 +118,7 @@ impl Worker {
                     alive: Alive::Yes,
                     data: vec![self.version],
                     last_activity: text(&created, "created_at"),
+                    adrift: false,
                     changed: true,
                 });
                 Step::Answered
@@ -122,6 +132,7 @@ impl Worker {
                         }
                     }
                     self.unsure_users.push(user);
+                    self.unanswered += 1;
                 }
                 Step::Lost(lost)
             }
@@ -173,8 +184,8 @@ impl Worker {
                 Step::Answered
             }
             Err(lost) => {
-                // It lives on, but perhaps under a token that nobody was told.
-                known.alive = Alive::Maybe;
+                (known.alive, known.adrift) = (Alive::Maybe, true);
+                self.unanswered += 1;
                 Step::Lost(lost)
             }
         }
@@ -220,7 +231,7 @@ impl Worker {
                         verified.lost_updates += 1;
                     }
                     known.data = vec![version];
-                    known.alive = Alive::Yes;
+                    (known.alive, known.adrift) = (Alive::Yes, false);
                     if text(&found, "last_activity") < known.last_activity {
                         verified.lost_activity += 1;
                     }
@@ -238,12 +249,48 @@ impl Worker {
                 _ => panic!("{}: {}", reply.status, reply.text()),
             }
         }
+        self.compare_listings(client, &mut verified);
         // One creation may have ended one session at most.
         for user in std::mem::take(&mut self.unsure_users) {
             verified.lost += (vanished.iter().filter(|of| **of == user).count() as u64).saturating_sub(1);
         }
         verified
     }
+}
+
+impl Worker {
+    /// Every live session is listed, and no session that has ended.
+    fn compare_listings(&self, client: &mut Client, verified: &mut Verified) {
+        let mut known: HashMap<&str, (bool, bool)> = HashMap::new();
+        for session in &self.sessions {
+            let (alive, adrift) = known.entry(&session.id).or_default();
+            *alive |= session.alive == Alive::Yes;
+            *adrift |= session.adrift;
+        }
+        let mut listed = HashSet::new();
+        for user in self.user_names() {
+            let ids = list(client, &user);
+            if !ids.is_empty() {
+                verified.listed.push((user, ids.len() as u64));
+            }
+            listed.extend(ids);
+        }
+        verified.lost += known.iter().filter(|(id, (alive, _))| *alive && !listed.contains(**id)).count() as u64;
+        for id in &listed {
+            match known.get(id.as_str()) {
+                Some((true, _)) => {}
+                Some((false, true)) | None => verified.strays += 1,
+                Some((false, false)) => verified.undead += 1,
+            }
+        }
+    }
+}
+
+/// The ids of a user's sessions.
+pub fn list(client: &mut Client, user: &str) -> Vec<String> {
+    let listed = client.get(&format!("/v1/users/{user}/sessions?limit=1000")).expect(200).json();
+    assert!(listed["next_cursor"].is_null(), "{user} has more sessions than a page holds");
+    listed["sessions"].as_array().expect("a list").iter().map(|session| text(session, "id")).collect()
 }
 
 /// What a verification has found.
@@ -259,6 +306,10 @@ pub struct Verified {
     pub lost_activity: u64,
     /// Tokens that open a session though they were revoked, replaced or evicted.
     pub undead: u64,
+    /// Sessions of which nobody was told, because the answer that would have told was cut off.
+    pub strays: u64,
+    /// How many sessions each user has.
+    pub listed: Vec<(String, u64)>,
 }
 
 impl Verified {
@@ -269,6 +320,7 @@ impl Verified {
         self.lost_updates += other.lost_updates;
         self.lost_activity += other.lost_activity;
         self.undead += other.undead;
+        self.strays += other.strays;
     }
 }
 

@@ -6,14 +6,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-//mod e01_kill;
-//mod e08_disk_full;
-//mod e09_clock;
-//mod e13_reload;
-//mod e14_hook;
+mod e01_kill;
+mod e08_disk_full;
+mod e09_clock;
+mod e13_reload;
+mod e14_hook;
 mod e15_stop;
 mod load;
-//mod receiver;
+mod receiver;
 
 /// `whole` in `make soak`, `short` otherwise.
 fn sized<T>(short: T, whole: T) -> T {

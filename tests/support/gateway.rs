@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sessgate::clock::{Clock, ManualClock, Timestamp};
 use sessgate::config::settings::{Limits, Settings};
 use sessgate::gateway::{Gateway, Parts};
+use sessgate::metrics::labels::{Label, RequestOutcome};
 use sessgate::metrics::{BuildInfo, Metrics};
 use sessgate::session::OsGenerator;
 use sessgate::store::Store;
@@ -70,9 +71,18 @@ impl TestGateway {
 
     /// Connections that the API door counts.
     pub fn connections(&self) -> i64 {
+        self.figure("sessgate_connections{door=\"api\"}")
+    }
+
+    /// Requests that the API door has counted.
+    pub fn requests(&self, outcome: RequestOutcome) -> i64 {
+        self.figure(&format!("sessgate_requests_total{{door=\"api\",outcome=\"{}\"}}", outcome.as_str()))
+    }
+
+    fn figure(&self, series: &str) -> i64 {
         let text = self.metrics.encode().unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("sessgate_connections{door=\"api\"} "));
-        line.unwrap().parse().unwrap()
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value.unwrap().trim().parse().unwrap()
     }
 
     /// From now on the store is unavailable, and memory is empty. Not to be called from async code.

@@ -96,9 +96,7 @@ impl Client {
 
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => {
-                none.insert(client::Client::connect(&self.address).map_err(|error| (Stage::Connect, error))?)
-            }
+            none => none.insert(client::Client::connect(&self.address).map_err(|error| (Stage::Connect, error))?),
         };
         connection.send(request.as_bytes()).map_err(|error| (Stage::Request, error))?;
         connection.reply(method).map_err(|error| {

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod http;
 pub mod mailbox;
 pub mod model_store;
+pub mod once;
 pub mod schema;
 pub mod seed;
 pub mod sessions;

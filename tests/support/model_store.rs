@@ -126,8 +126,7 @@ impl Plan {
     /// The stale, the longest unused first.
     fn stale(&self, grace: Duration) -> Vec<StoredSession> {
         let Terms { now, lifetimes, .. } = self.terms;
-        let is_stale =
-            |session: &&StoredSession| now.since(session.last_activity) >= lifetimes.stale_after + grace;
+        let is_stale = |session: &&StoredSession| now.since(session.last_activity) >= lifetimes.stale_after + grace;
         let mut stale: Vec<_> = self.remaining.iter().filter(is_stale).cloned().collect();
         stale.sort_by_key(|session| session.last_activity);
         stale
@@ -143,7 +142,7 @@ impl Plan {
         match policy {
             OnExcess::EvictOldest => {}
             OnExcess::EvictIdlest => {
-                sessions = self.remaining.clone();
+                sessions.clone_from(&self.remaining);
                 sessions.retain(|session| session.session.user.as_ref() == Some(user));
                 sessions.sort_by_key(|session| session.last_activity);
             }

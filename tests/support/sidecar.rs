@@ -93,7 +93,7 @@ impl Place {
         command
     }
 
-    /// Starts the program, and waits until it serves.
+    /// Starts the program, and waits until it serves, which it logs at level `info`.
     #[track_caller]
     pub fn start(&self) -> Sidecar {
         let began = Instant::now();

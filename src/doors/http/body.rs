@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::problem::Problem;
 use super::request;
+use crate::config::units::parse_duration;
 use crate::gateway::api::CreateRequest;
 use crate::session::UserName;
 
@@ -113,7 +114,7 @@ fn duration(value: Option<&RawValue>, member: &str) -> Result<Option<Duration>, 
     let Some(value) = value else { return Ok(None) };
     let duration = match serde_json::from_str(value.get()) {
         Ok(Form::Seconds(seconds)) => Some(Duration::from_secs(seconds)),
-        Ok(Form::Text(text)) => request::parse_duration(&text),
+        Ok(Form::Text(text)) => parse_duration(&text).ok(),
         Err(_) => None,
     };
     match duration {

@@ -1,7 +1,7 @@
 //! The HTTP session API.
 //!
-//! Reading order: [`routes`] what there is, [`calls`] what each call does, [`request`] and [`body`] what comes in,
-//! [`render`] and [`problem`] what goes out. `openapi.json` says the same to machines, and is tested against it.
+//! Reading order: [`routes`] what there is, `calls` what each call does, `request` and `body` what comes in,
+//! `render` and [`problem`] what goes out. `openapi.json` says the same to machines, and is tested against it.
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! What a request says: key, token, query, conditions and body.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -212,23 +211,4 @@ pub fn ip(text: &str) -> Result<IpAddr, Problem> {
             "`ip` must be an IPv4 or IPv6 address, without port or prefix",
         )
     })
-}
-
-/// A duration as in the configuration: a whole number and `ms`, `s`, `m`, `h`, `d` or `w`.
-///
-/// A stand-in until `config::units` has it.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let seconds = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
 }

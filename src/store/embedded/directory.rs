@@ -9,6 +9,8 @@ use super::error::OpenError;
 
 const OWNER_ONLY_DIRECTORY: u32 = 0o700;
 const OWNER_ONLY_FILE: u32 = 0o600;
+/// The bits that let anybody else in.
+const OTHERS: u32 = 0o077;
 
 /// The directory, held for as long as this value lives.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Directory {
     pub(super) fn secure(&self, path: &Path) -> Result<(), OpenError> {
         let secured = || {
             let file = open_owner_only(path)?;
-            if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            if file.metadata()?.permissions().mode() & OTHERS != 0 {
                 file.set_permissions(Permissions::from_mode(OWNER_ONLY_FILE))?;
             }
             file.sync_all()?;
@@ -66,7 +68,7 @@ pub(super) fn open_owner_only(path: &Path) -> io::Result<File> {
 
 /// Closes the directory to others. One that belongs to somebody else, as a volume in a container may, stays as it is.
 fn tighten(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+    if fs::metadata(path)?.permissions().mode() & OTHERS == 0 {
         return Ok(());
     }
     match fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY_DIRECTORY)) {

@@ -1,8 +1,8 @@
 //! The embedded store: SQLite in a directory of its own, for one process.
 //!
-//! Reading order: [`schema`] what is on the disk, [`rows`] how it is found, [`ledger`] what is counted, [`plan`] who
-//! has to go, [`steps`] what is changed, [`writer`] how changes become durable, [`readers`] the rest. [`directory`]
-//! and [`reserve`] deal with the file system, [`queue`] is what callers and threads meet at.
+//! Reading order: `schema` what is on the disk, `rows` how it is found, `ledger` what is counted, `plan` who has to
+//! go, `steps` what is changed, `writer` how changes become durable, `readers` the rest. `directory` and `reserve`
+//! deal with the file system; callers and threads meet at a `queue`.
 //!
 //! No thread of the async executor ever waits for the disk: it queues a command, and awaits the answer.
 
@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::directory::Directory;
 use self::queue::Queue;
 use self::readers::{Readers, ended, gone, refused, spawn};
-use self::reserve::Reserve;
+use self::reserve::{Reserve, STEP_WHEN_FULL};
 use self::steps::Steps;
 use self::writer::{Call, Command, Counters, Writer};
 use super::{
@@ -109,7 +109,7 @@ impl EmbeddedStore {
         let mut reserve = Reserve::keep(directory.file("reserve"), options.reserve_bytes);
         let (conn, ledger) = match load(&database, now) {
             // Replaying the log of a crash, or a migration, may need the room that is kept back.
-            Err(OpenError::Failed { .. }) if !reserve.is_spent() => {
+            Err(OpenError::Failed { .. } | OpenError::Directory { .. }) if !reserve.is_spent() => {
                 reserve.spend();
                 load(&database, now)?
             }
@@ -151,16 +151,26 @@ impl EmbeddedStore {
         weight: usize,
         step: impl FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (call, answer) = Call::new(weight, step);
+        self.submit(weight, step)?.await.map_err(|_| gone())?
+    }
+
+    /// Queues a step, and hands out where its answer will arrive.
+    fn submit<T: Send + 'static>(
+        &self,
+        weight: usize,
+        step: impl FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (call, answer) = Call::with_answer(weight, step);
         self.commands.push(call).map_err(refused)?;
-        answer.await.map_err(|_| gone())?
+        Ok(answer)
     }
 }
 
 fn load(database: &Path, now: Timestamp) -> Result<(rusqlite::Connection, ledger::Ledger), OpenError> {
     let conn = schema::open_writer(database)?;
-    let corrected =
-        schema::correct_times(&conn, now).map_err(|error| OpenError::from_sqlite(database.to_owned(), &error))?;
+    let sqlite = |error: rusqlite::Error| OpenError::from_sqlite(database.to_owned(), &error);
+    let corrected = schema::correct_times(&conn, now).map_err(sqlite)?;
+    outbox::release(&conn, now).map_err(sqlite)?;
     if corrected > 0 {
         tracing::warn!(sessions = corrected, "the clock was set back: times of use that lay ahead of it are now");
     }
@@ -212,7 +222,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn touch(&self, touches: Vec<(SessionKey, Timestamp)>) -> Result<(), StoreError> {
-        self.write(0, move |steps| steps.touch(&touches)).await
+        // A large batch would not fit the log of a full disk; queued together, its parts share a commit otherwise.
+        let parts = touches.chunks(STEP_WHEN_FULL).map(<[_]>::to_vec);
+        let answers = parts.map(|part| self.submit(0, move |steps| steps.touch(&part)));
+        for answer in answers.collect::<Result<Vec<_>, _>>()? {
+            answer.await.map_err(|_| gone())??;
+        }
+        Ok(())
     }
 
     async fn end(&self, whom: Whom, reason: EndReason, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {

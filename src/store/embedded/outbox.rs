@@ -16,6 +16,7 @@ const DROP_OLDEST: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outb
 const DUE: &str = "SELECT seq, event_id, session_id, user, reason, at, attempts FROM outbox INDEXED BY outbox_due \
                    WHERE next_at <= ?1 ORDER BY next_at, seq LIMIT ?2";
 const HIDE: &str = "UPDATE outbox SET next_at = ?2 WHERE seq = ?1";
+const RELEASE: &str = "UPDATE outbox INDEXED BY outbox_due SET next_at = ?1 WHERE next_at > ?1 AND next_at <= ?2";
 const REMOVE: &str = "DELETE FROM outbox WHERE event_id = ?1";
 const RETRY: &str = "UPDATE outbox SET attempts = attempts + 1, next_at = ?2 WHERE event_id = ?1";
 
@@ -71,6 +72,13 @@ pub(super) fn settle(
     let before = ledger.outbox();
     ledger.set_outbox(Waiting { queued: before.queued - removed, ..before });
     Ok(())
+}
+
+/// Makes due what an earlier process had taken and not settled, when a file has just been opened: this process alone
+/// has it. Failed notices whose next try lies within the same time are tried a little sooner, which does no harm.
+pub(super) fn release(conn: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let until = (now + NOTICE_LEASE).as_millis();
+    conn.execute(RELEASE, (now.as_millis(), until)).map(drop)
 }
 
 /// Counts the notices of a file that was just opened.

@@ -135,23 +135,20 @@ impl<'a> Plan<'a> {
         }
         let last = self.chosen.len() + room.max;
         self.room_from_expired(room, last)?;
-        match &newcomer.session.user {
-            Some(user) => {
-                while self.left(room, last) > 0 && self.is_heaviest(user) {
-                    let Some(oldest) = self.oldest_of(user)? else { break };
-                    self.choose_one(oldest, EndReason::StorageCap);
-                }
-                self.room_from_stale(room, last)?;
-                self.room_from_anonymous(room, last)?;
-                self.room_from_heaviest(room, last, |ledger, count| count > ledger.count(user) + 1)?;
+        if let Some(user) = &newcomer.session.user {
+            while self.left(room, last) > 0 && self.is_heaviest(user) {
+                let Some(oldest) = self.oldest_of(user)? else { break };
+                self.choose_one(oldest, EndReason::StorageCap);
             }
-            None => {
-                let stale_before = self.clocks.stale_before().as_millis();
-                let wanted = self.left(room, last);
-                let stale = self.untaken(rows::STALE_ANONYMOUS, None, Some(stale_before), wanted)?;
-                self.choose_while_short(stale, room, last);
-                self.room_from_anonymous(room, last)?;
-            }
+            self.room_from_stale(room, last)?;
+            self.room_from_anonymous(room, last)?;
+            self.room_from_heaviest(room, last, |ledger, count| count > ledger.count(user) + 1)?;
+        } else {
+            let stale_before = self.clocks.stale_before().as_millis();
+            let wanted = self.left(room, last);
+            let stale = self.untaken(rows::STALE_ANONYMOUS, None, Some(stale_before), wanted)?;
+            self.choose_while_short(stale, room, last);
+            self.room_from_anonymous(room, last)?;
         }
         Ok(self.short_of(room) == 0)
     }

@@ -6,9 +6,11 @@
 //!
 //! How much that is. When the disk fills up, the log holds at most [`CHECKPOINT_PAGES`](super::schema) (4 MiB) and
 //! the batch that was being committed (2 MiB of data or one command, at most about 8 MiB with its index pages). All
-//! of it may be pages that the database has yet to grow by: up to 12 MiB. Copying it frees the log itself. After
-//! that each command is committed and copied alone and touches at most [`STEP_WHEN_FULL`] sessions: about 640 pages,
-//! 2.5 MiB of log, used over and over.
+//! of it may be pages that the database has yet to grow by: up to 12 MiB. Once it is copied, the log keeps its 4 MiB,
+//! which nobody else can take: each command is then committed and copied alone and touches at most [`STEP_WHEN_FULL`]
+//! sessions, about 640 pages, so that those 4 MiB are used over and over.
+//!
+//! Creation resumes when the reserve fits again, or when ended sessions have left more room than that in the database.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -57,6 +59,11 @@ impl Reserve {
     /// Whether it has been given up: the disk is full.
     pub(super) fn is_spent(&self) -> bool {
         self.spent
+    }
+
+    /// How large it is meant to be.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Gives it up.

@@ -320,3 +320,28 @@ pub(super) fn list(
         None => conn.prepare_cached(LIST_ALL)?.query_map((user, max), whole)?.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::schema;
+
+    #[test]
+    fn every_query_searches_an_index_and_sorts_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessgate.db");
+        std::fs::File::create(&path).unwrap();
+        let conn = schema::open_writer(&path).unwrap();
+        for sql in INDEXED {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let missing = explain.parameter_count();
+            let plan: Vec<String> = explain
+                .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; missing]), |row| row.get(3))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let searches = plan.iter().all(|step| step.starts_with("SEARCH sessions USING INDEX"));
+            assert!(plan.len() == 1 && searches, "{sql}\n{plan:#?}");
+        }
+    }
+}

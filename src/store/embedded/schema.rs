@@ -14,15 +14,18 @@ use crate::clock::Timestamp;
 const APPLICATION_ID: i64 = 0x5365_7367;
 
 /// The schema that this release writes (`PRAGMA user_version`).
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(super) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
-/// Step *n* takes a file from version *n* to *n* + 1. Steps are never edited, only added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+/// Each step takes a file from the version before to its own. Steps are never edited, only added.
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("schema_1.sql"))];
 
 /// Pages in the write-ahead log (4 KiB each) at which it is copied into the database: 4 MiB.
 ///
 /// The log is what a full disk must still be able to absorb, see [`reserve`](super::reserve).
 pub(super) const CHECKPOINT_PAGES: i64 = 1_000;
+
+/// The size of a page, SQLite's default.
+pub(super) const PAGE_BYTES: u64 = 4_096;
 
 /// The writer's page cache. The inner pages of eight indexes over 1 M sessions take about 10 MiB.
 const WRITER_CACHE_KIB: i64 = 32 * 1024;
@@ -84,11 +87,12 @@ fn recognise(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
 
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.pragma_update(None, "page_size", rows::number(PAGE_BYTES))?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // After a burst, the log gives its room back.
-    conn.pragma_update(None, "journal_size_limit", CHECKPOINT_PAGES * 4096)?;
+    conn.pragma_update(None, "journal_size_limit", CHECKPOINT_PAGES * rows::number(PAGE_BYTES))?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cell_size_check", true)?;
@@ -98,11 +102,11 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
-    for (step, sql) in (0..).zip(MIGRATIONS).filter(|&(step, _)| step >= version) {
+    for (step, sql) in MIGRATIONS.into_iter().filter(|&(step, _)| step > version) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", step + 1)?;
+        transaction.pragma_update(None, "user_version", step)?;
         transaction.commit()?;
     }
     Ok(())

@@ -9,10 +9,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::ledger::{Holding, Ledger};
-use super::outbox;
 use super::plan::{Plan, Room};
 use super::reserve::{Reserve, STEP_WHEN_FULL};
 use super::rows::{self, Clocks, Found, millis, number};
+use super::{outbox, schema};
 use crate::clock::Timestamp;
 use crate::session::{Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionKey, StoredSession, UserLimits};
 use crate::store::{CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom};
@@ -44,7 +44,7 @@ impl Steps {
         limits: &CreateLimits,
         terms: &Terms,
     ) -> rusqlite::Result<Result<Vec<Ended>, CreateError>> {
-        if !self.reserve.regain(terms.now) {
+        if !self.may_grow(terms.now)? {
             return Ok(Err(CreateError::Store(full())));
         }
         let mark = self.ledger.mark();
@@ -81,7 +81,7 @@ impl Steps {
         stored.session.data.clone_from(&update.data);
         let new_size = size_of(&stored);
         if new_size > size {
-            if !self.reserve.regain(update.now) {
+            if !self.may_grow(update.now)? {
                 return Ok(Err(UpdateError::Store(full())));
             }
             let grown = self.ledger.bytes() + (new_size - size);
@@ -196,6 +196,18 @@ impl Steps {
 
     pub(super) fn take_notices(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<Vec<Notice>> {
         outbox::take(&self.conn, &self.ledger, now, self.at_most(max))
+    }
+
+    /// Whether there is room for more. On a full disk it is what ended sessions left in the database, as long as that
+    /// is more than the reserve was.
+    fn may_grow(&mut self, now: Timestamp) -> rusqlite::Result<bool> {
+        Ok(self.reserve.regain(now) || self.free_bytes()? > self.reserve.bytes())
+    }
+
+    /// Bytes of the database file that are free for use.
+    fn free_bytes(&self) -> rusqlite::Result<u64> {
+        let pages = self.conn.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| rows::count(row, 0))?;
+        Ok(pages * schema::PAGE_BYTES)
     }
 
     /// On a full disk a step must fit into what the reserve left.

@@ -58,7 +58,7 @@ where
     T: Send + 'static,
     F: FnMut(&mut Steps) -> rusqlite::Result<T> + Send + 'static,
 {
-    pub(super) fn new(weight: usize, step: F) -> (Box<dyn Command>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn with_answer(weight: usize, step: F) -> (Box<dyn Command>, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, answer) = oneshot::channel();
         (Box::new(Self { weight, step, outcome: None, reply }), answer)
     }
@@ -119,29 +119,31 @@ impl Writer {
             // Who waits now, and who was just answered and may be back at once.
             expected = if self.steps.reserve.is_spent() { 1 } else { served + queue.len() };
         }
-        if let Err(error) = checkpoint(&self.steps.conn) {
+        if let Err(error) = checkpoint(&self.steps.conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(%error, "the write-ahead log could not be emptied; the next start will do it");
         }
     }
 
     /// Runs a command, and those that come until it is time to commit. Says how many it were.
     fn serve_batch(&mut self, first: Box<dyn Command>, expected: usize) -> usize {
-        let mut batch = Vec::with_capacity(expected.min(BATCH));
+        let mut batch = Vec::with_capacity(expected.clamp(1, BATCH));
+        batch.push(first);
         let outcome = self.transaction(|steps, queue| {
             let most = if steps.reserve.is_spent() { 1 } else { BATCH };
             let window = Instant::now() + WINDOW;
-            let (mut next, mut weight) = (Some(first), 0_usize);
-            while let Some(mut command) = next {
+            let mut weight = 0_usize;
+            while let Some(command) = batch.last_mut() {
                 weight = weight.saturating_add(command.weight());
-                let outcome = command.run(steps);
-                batch.push(command);
-                outcome?;
-                let go_on = batch.len() < most && weight < BATCH_BYTES;
-                let wait = go_on && batch.len() < expected;
-                next = go_on.then(|| queue.pop_now()).flatten();
-                if next.is_none() && wait {
-                    next = queue.pop_until(window);
+                command.run(steps)?;
+                if batch.len() >= most || weight >= BATCH_BYTES {
+                    break;
                 }
+                let next = match queue.pop_now() {
+                    None if batch.len() < expected => queue.pop_until(window),
+                    next => next,
+                };
+                let Some(next) = next else { break };
+                batch.push(next);
             }
             Ok(())
         });
@@ -208,7 +210,8 @@ impl Writer {
         tracing::error!(%error, "the disk is full: sessions can be read and ended, not created");
         self.steps.reserve.spend();
         self.follow_reserve();
-        if let Err(error) = checkpoint(&self.steps.conn) {
+        // The log starts again from its beginning and keeps its room.
+        if let Err(error) = checkpoint(&self.steps.conn, "PRAGMA wal_checkpoint(RESTART)") {
             tracing::error!(%error, "the write-ahead log could not be emptied");
         }
         true
@@ -233,7 +236,7 @@ fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// Copies the log into the database and gives its room back.
-fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Copies the log into the database.
+fn checkpoint(conn: &Connection, how: &str) -> rusqlite::Result<()> {
+    conn.query_row(how, [], |_| Ok(()))
 }

@@ -1,0 +1,204 @@
+//! What the load generator says: session API requests to the sidecar, commands to Redis.
+
+use std::sync::Arc;
+
+use crate::load::{Answer, Exchange};
+
+/// Bytes of a session's data: `"` and 254 characters and `"`, as JSON counts.
+pub const DATA_BYTES: usize = 256;
+/// Headers of an answer that are looked at.
+const MAX_HEADERS: usize = 32;
+const CRLF: &[u8] = b"\r\n";
+
+/// One connection's share of the users that sessions are created for: every `stride`th, `sessions` of each in a row.
+#[derive(Clone, Copy)]
+pub struct Users {
+    next: u64,
+    stride: u64,
+    end: u64,
+    sessions: u64,
+    given: u64,
+}
+
+impl Users {
+    /// Shares `users`, with `sessions` each, among `connections`.
+    pub fn share(users: std::ops::Range<u64>, sessions: u64, connections: u64) -> Vec<Self> {
+        let first = users.start..users.start + connections;
+        first.map(|next| Self { next, stride: connections, end: users.end, sessions, given: 0 }).collect()
+    }
+}
+
+impl Iterator for Users {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.given == self.sessions {
+            self.given = 0;
+            self.next += self.stride;
+        }
+        self.given += 1;
+        (self.next < self.end).then_some(self.next)
+    }
+}
+
+/// Creates sessions over HTTP and keeps their tokens.
+pub struct CreateSessions {
+    users: Users,
+    /// The tokens of the sessions created.
+    pub tokens: Vec<String>,
+}
+
+impl CreateSessions {
+    pub fn new(users: Users) -> Self {
+        Self { users, tokens: Vec::new() }
+    }
+}
+
+impl Exchange for CreateSessions {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(user) = self.users.next() else { return false };
+        let body = format!(r#"{{"user":"user-{user:09}","data":"{:x<1$}"}}"#, "", DATA_BYTES - 2);
+        out.extend_from_slice(&create_request(&body));
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        let Some((status, body)) = http_answer(received) else { return Answer::Incomplete };
+        match token_in(body).filter(|_| status == 201) {
+            Some(token) => {
+                self.tokens.push(token.to_owned());
+                Answer::Good
+            }
+            None => Answer::Bad,
+        }
+    }
+}
+
+/// The request that creates a session from a body.
+pub fn create_request(body: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/sessions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The token in an answer to a creation.
+pub fn token_in(body: &[u8]) -> Option<&str> {
+    let (_, from_token) = std::str::from_utf8(body).ok()?.split_once(r#""token":""#)?;
+    from_token.split_once('"').map(|(token, _)| token)
+}
+
+/// Looks sessions up over HTTP, in an order that is random but the same in every run.
+pub struct LookUpSessions {
+    tokens: Arc<[String]>,
+    order: Order,
+}
+
+impl LookUpSessions {
+    /// One for each of `connections`.
+    pub fn many(tokens: &Arc<[String]>, connections: u64) -> Vec<Self> {
+        (0..connections).map(|seed| Self { tokens: Arc::clone(tokens), order: Order::seeded(seed) }).collect()
+    }
+}
+
+impl Exchange for LookUpSessions {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        let token = &self.tokens[self.order.below(self.tokens.len())];
+        out.extend_from_slice(&look_up_request(token));
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        match http_answer(received) {
+            None => Answer::Incomplete,
+            Some((200, _)) => Answer::Good,
+            Some(_) => Answer::Bad,
+        }
+    }
+}
+
+/// The request that looks the session of `token` up.
+pub fn look_up_request(token: &str) -> Vec<u8> {
+    format!("GET /v1/session HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes()
+}
+
+/// The status and body of an HTTP answer, once it is complete. What is no such answer reads as status 0.
+pub fn http_answer(received: &[u8]) -> Option<(u16, &[u8])> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut answer = httparse::Response::new(&mut headers);
+    let Ok(parsed) = answer.parse(received) else { return Some((0, &[])) };
+    let httparse::Status::Complete(head) = parsed else { return None };
+    let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok()).unwrap_or(0);
+    let body = received.get(head..head + length)?;
+    Some((answer.code.unwrap_or(0), body))
+}
+
+/// Creates in Redis what a session is there: the value under a name as long as our tokens, and its place in the
+/// user's index. Both commands go out together and are answered together.
+pub struct SetAndIndex {
+    users: Users,
+    names: Order,
+}
+
+impl SetAndIndex {
+    pub fn new(users: Users) -> Self {
+        Self { users, names: Order::seeded(users.next) }
+    }
+}
+
+impl Exchange for SetAndIndex {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(user) = self.users.next() else { return false };
+        let name = format!("sg_{:016x}{:016x}{:011}", self.names.next(), self.names.next(), user);
+        command(out, &["SET", &name, &"x".repeat(DATA_BYTES)]);
+        command(out, &["ZADD", &format!("user-{user:09}"), "1800000000000", &name]);
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        const STORED: &[u8] = b"+OK\r\n:1\r\n";
+        if received == STORED {
+            Answer::Good
+        } else if STORED.starts_with(received) {
+            Answer::Incomplete
+        } else {
+            Answer::Bad
+        }
+    }
+}
+
+/// Appends a command as RESP has it.
+fn command(out: &mut Vec<u8>, words: &[&str]) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word.as_bytes());
+        out.extend_from_slice(CRLF);
+    }
+}
+
+/// A random sequence that is the same in every run: SplitMix64 (Steele, Lea and Flood, 2014).
+#[derive(Clone, Copy)]
+pub struct Order(u64);
+
+impl Order {
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`; even enough for what is no cryptography.
+    pub fn below(&mut self, bound: usize) -> usize {
+        // The remainder is below `bound`, which is a `usize`.
+        (self.next() % bound as u64) as usize
+    }
+}

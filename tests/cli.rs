@@ -1,0 +1,321 @@
+//! The command line: what each command prints and does, and the exit code that says how it went.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sessgate::config::settings::Address;
+
+use crate::support::once::Ended;
+use crate::support::sidecar::{Place, Sidecar};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sessgate");
+
+/// The value of `--admin`.
+fn admin(sidecar: &Sidecar) -> String {
+    match sidecar.admin() {
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// Asks again until the series has at least this value.
+#[track_caller]
+fn await_metric(sidecar: &Sidecar, series: &str, at_least: f64) {
+    let begin = Instant::now();
+    while sidecar.metric(series) < at_least {
+        assert!(begin.elapsed() < PATIENCE, "{series} stays below {at_least}:\n{}", sidecar.log().text());
+    }
+}
+
+#[test]
+fn version_and_help_are_no_errors() {
+    let place = Place::new("");
+    let version = place.once(["--version"]).expect(0);
+    assert_eq!(version.out, format!("sessgate {}\n", env!("CARGO_PKG_VERSION")));
+    let help = place.once(["--help"]).expect(0).out;
+    for word in ["run", "check", "schema", "top", "health", "--config <FILE>", "--version"] {
+        assert!(help.contains(word), "{word} is missing in {help}");
+    }
+    for command in ["run", "check", "schema", "top", "health"] {
+        let help = place.once([command, "--help"]).expect(0);
+        assert!(help.out.contains("Usage: sessgate"), "{command}: {help:?}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_64() {
+    let place = Place::new("");
+    for arguments in [
+        &["--frob"][..],
+        &["bogus"],
+        &["check", "--frob"],
+        &["check", "--config"],
+        &["run", "--config", "a", "--config", "b"],
+        &["--config", "a", "check"],
+        &["schema", "surplus"],
+        &["top", "--admin", "ftp://127.0.0.1:9480"],
+        &["health", "--admin", "127.0.0.1:9480"],
+        &["health", "--admin", "unix:"],
+        &["health", "--api-key-file", "missing"],
+    ] {
+        let Ended { code, out, err } = place.once(arguments);
+        assert_eq!((code, out.as_str()), (Some(64), ""), "{arguments:?}: {err}");
+        assert!(err.starts_with("error: ") || err.starts_with("sessgate: "), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn check_tells_every_problem_with_its_place_and_a_hint() {
+    let place = Place::new("");
+    let file = "limits:\n  memroy_sessions: 5\nlifetimes:\n  idle_timeout: soon\nlog: { level: loud }\n";
+    fs::write(place.config_path(), file).unwrap();
+    let told = "\
+config.yaml:2:3: unknown key `limits.memroy_sessions`
+  hint: did you mean `memory_sessions`?
+config.yaml:4:17: `lifetimes.idle_timeout`: `soon` must start with a number
+config.yaml:5:15: `log.level`: `loud` is not one of error, warn, info, debug, trace
+";
+    let checked = place.once(["check"]).expect(78);
+    assert_eq!((checked.out.as_str(), checked.err.as_str()), ("", told));
+    // What does not pass the check does not start, and says the same.
+    for arguments in [&[][..], &["run"], &["--config", "config.yaml"], &["run", "--config", "config.yaml"]] {
+        assert_eq!(place.once(arguments).expect(78).err, told, "{arguments:?}");
+    }
+    assert!(!place.store_path().exists(), "nothing is touched before the configuration is known to be good");
+}
+
+#[test]
+fn check_reads_the_file_it_is_given() {
+    let place = Place::new("");
+    fs::write(place.path().join("other.yaml"), "log: { level: debug }\n").unwrap();
+    fs::write(place.path().join("empty.yaml"), "").unwrap();
+    fs::create_dir(place.path().join("directory")).unwrap();
+    assert_eq!(place.once(["check", "--config", "other.yaml"]).expect(0).out, "other.yaml: valid\n");
+    assert_eq!(place.once(["check"]).expect(0).out, "config.yaml: valid\n");
+    for (file, told) in [
+        ("missing.yaml", "missing.yaml: the file does not exist"),
+        ("empty.yaml", "empty.yaml: the file is empty\n  hint: write `{}` to ask for the defaults"),
+        ("directory", "directory: the file is not a regular file"),
+    ] {
+        for command in ["check", "run"] {
+            assert_eq!(place.once([command, "--config", file]).expect(78).err.trim_end(), told);
+        }
+    }
+    fs::remove_file(place.config_path()).unwrap();
+    let told = place.once(["check"]).expect(0).out;
+    assert_eq!(told, "there is no config.yaml: the documented defaults hold\n");
+}
+
+#[test]
+fn the_shipped_configuration_is_valid() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config.yaml");
+    let told = Place::new("").once(["check", "--config", shipped]).expect(0).out;
+    assert_eq!(told, format!("{shipped}: valid\n"));
+}
+
+#[test]
+fn schema_prints_the_schema_of_every_key() {
+    let printed = Place::new("").once(["schema"]).expect(0).out;
+    let schema: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    for (section, keys) in [
+        ("listen", &["api", "admin", "api_key_file"][..]),
+        (
+            "lifetimes",
+            &["idle_timeout", "absolute_timeout", "stale_after", "on_stale", "memory_idle", "sweep_interval"],
+        ),
+        (
+            "limits",
+            &["memory_sessions", "memory_bytes", "stored_sessions", "stored_bytes", "session_bytes", "per_user"],
+        ),
+        ("limits", &["creation_per_ip", "leases"]),
+        ("top_users", &["count", "label"]),
+        ("log", &["level", "format"]),
+    ] {
+        for key in keys {
+            let declared = &schema["properties"][section]["properties"][key];
+            assert!(declared["description"].is_string(), "{section}.{key}: {declared}");
+        }
+    }
+    assert_eq!(schema["additionalProperties"], false, "a misspelt key is an error");
+}
+
+/// On its default ports, so in a network of its own: others may use them.
+#[test]
+fn it_starts_without_a_file_flags_and_environment_and_says_so() {
+    let place = Place::new("");
+    fs::remove_file(place.config_path()).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$0\"", PROGRAM]);
+    command.current_dir(place.path()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("a namespace can be made");
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = String::new();
+    for line in &mut log {
+        said = said + &line + "\n";
+        if line.contains("serving api=") {
+            let sent = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status();
+            assert!(sent.unwrap().success());
+        }
+    }
+    assert_eq!(child.wait().expect("it is ours").code(), Some(0), "{said}");
+    assert!(said.contains("there is no config.yaml: running on the documented defaults"), "{said}");
+    assert!(said.contains("serving api=127.0.0.1:8480 admin=127.0.0.1:9480"), "{said}");
+    assert!(place.path().join("data/sessgate.db").is_file(), "the store is beside it");
+}
+
+#[test]
+fn a_signal_to_end_ends_it_cleanly() {
+    let place = Place::new("");
+    for signal in ["TERM", "INT"] {
+        let sidecar = place.start();
+        let log = sidecar.log().clone();
+        sidecar.signal(signal);
+        assert_eq!(sidecar.wait(PATIENCE).0, Some(0), "SIG{signal}");
+        assert!(log.text().ends_with("stopped; everything is saved\n"), "{}", log.text());
+    }
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_anew() {
+    let place = Place::new("top_users: { count: 10 }\n");
+    let sidecar = place.start();
+    let config = || sidecar.admin_client().get("/-/config").expect(200).text();
+    assert!(config().contains("count: 10"));
+    place.write_config("top_users: { count: 7 }\n");
+    sidecar.signal("HUP");
+    await_metric(&sidecar, "sessgate_config_reloads_total{result=\"ok\",trigger=\"signal\"}", 1.0);
+    assert!(config().contains("count: 7"), "{}", config());
+
+    place.write_config("top_users: { count: many }\n");
+    sidecar.signal("HUP");
+    await_metric(&sidecar, "sessgate_config_reloads_total{result=\"error\",trigger=\"signal\"}", 1.0);
+    assert!(config().contains("count: 7"), "the last good one stays in force");
+    let told = "config.yaml:3:21: `top_users.count`: `many` is no whole number; write it with digits only";
+    assert!(sidecar.log().text().contains(told), "{}", sidecar.log().text());
+    sidecar.stop();
+}
+
+#[test]
+fn a_taken_port_is_70_and_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for door in ["api", "admin"] {
+        let other = if door == "api" { "admin" } else { "api" };
+        let place = Place::new(&format!("listen: {{ {door}: '{address}', {other}: 127.0.0.1:0 }}\n"));
+        let told = place.once(["run"]).expect(70).err;
+        assert!(told.contains(&format!("cannot listen on {address}")), "{told}");
+        assert!(!place.store_path().exists(), "it binds before it touches the store");
+    }
+}
+
+#[test]
+fn health_says_whether_it_is_ready() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    let admin = admin(&sidecar);
+    assert_eq!(place.once(["health", "--admin", &admin]).expect(0).err, "");
+    sidecar.stop();
+    let told = place.once(["health", "--admin", &admin]).expect(1).err;
+    assert!(told.starts_with("sessgate: not ready: "), "{told}");
+}
+
+#[test]
+fn the_admin_door_may_be_a_unix_socket() {
+    let place = Place::new("");
+    let socket = place.path().join("admin.sock");
+    place.write_config(&format!("listen: {{ api: 127.0.0.1:0, admin: 'unix:{}' }}\n", socket.display()));
+    let sidecar = place.start();
+    let admin = admin(&sidecar);
+    assert_eq!(admin, format!("unix:{}", socket.display()));
+    place.once(["health", "--admin", &admin]).expect(0);
+    assert!(place.once(["top", "--admin", &admin]).expect(0).out.contains("storage"));
+    sidecar.stop();
+    assert!(!socket.exists(), "it goes with the process");
+    place.once(["health", "--admin", &admin]).expect(1);
+}
+
+#[test]
+fn the_key_comes_from_a_file() {
+    let place = Place::new("");
+    let key = place.path().join("key");
+    fs::write(&key, "s3cret-key\n").unwrap();
+    place.write_config("listen: { api: 127.0.0.1:0, admin: 127.0.0.1:0, api_key_file: key }\n");
+    let sidecar = place.start();
+    let admin = admin(&sidecar);
+    place.once(["health", "--admin", &admin]).expect(0);
+    let told = place.once(["top", "--admin", &admin]).expect(1).err;
+    assert!(told.contains("401"), "{told}");
+    place.once(["top", "--admin", &admin, "--api-key-file", "key"]).expect(0);
+    sidecar.stop();
+}
+
+#[test]
+fn top_without_a_terminal_prints_once() {
+    let place = Place::new("top_users: { label: plain }\n");
+    let sidecar = place.start();
+    sidecar.client().request("POST", "/v1/sessions", None, "{\"user\":\"ann\"}").expect(201);
+    await_metric(&sidecar, "sessgate_users", 1.0);
+    let shown = place.once(["top", "--admin", &admin(&sidecar)]).expect(0).out;
+    assert!(!shown.contains('\x1b'), "no terminal, no commands to it: {shown:?}");
+    for words in [&["memory", "1", "50000"][..], &["sessions", "created", "1"], &["ann", "1"]] {
+        let found = shown.lines().any(|line| words.iter().all(|word| line.split_whitespace().any(|w| w == *word)));
+        assert!(found, "{words:?} in {shown}");
+    }
+    sidecar.stop();
+}
+
+#[test]
+fn top_on_a_terminal_draws_until_it_is_interrupted() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    let mut terminal = Command::new("script");
+    terminal.args([
+        "--quiet",
+        "--return",
+        "--command",
+        &format!("{PROGRAM} top --admin {}", admin(&sidecar)),
+        "/dev/null",
+    ]);
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script(1) is essential");
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = String::new();
+    let mut buffer = [0; 4096];
+    // The second picture has rates, and is drawn over the first.
+    while shown.matches("\x1b[Hsessgate top").count() < 2 {
+        let count = screen.read(&mut buffer).expect("the terminal can be read");
+        assert!(count > 0, "it ended after: {shown}");
+        shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    keys.write_all(b"\x03").expect("Ctrl-C can be typed");
+    drop(screen.read_to_end(&mut Vec::new()));
+    assert_eq!(child.wait().expect("it is ours").code(), Some(0));
+    sidecar.stop();
+}
+
+#[test]
+fn a_reader_that_has_gone_away_is_no_bug_of_ours() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    let admin = admin(&sidecar);
+    for arguments in [
+        &["schema"][..],
+        &["check"],
+        &["--help"],
+        &["--version"],
+        &["top", "--admin", &admin],
+        &["health", "--admin", &admin],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = place.command().args(arguments).stdout(writer).spawn().expect("the program starts");
+        let mut told = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    sidecar.stop();
+}

@@ -1,0 +1,4 @@
+//! The two situations that Sessgate came from. Every sentence of theirs is a test here.
+
+mod a;
+mod b;
