@@ -469,6 +469,17 @@ async fn an_anonymous_flood_from_many_addresses_logs_nobody_out() {
     assert!(people.fixture.gateway.stats().await.expect("a store").storage > 800, "it has filled what was free");
 }
 
+#[tokio::test]
+async fn an_anonymous_flood_into_a_full_store_is_refused() {
+    let people = People::at_home().await;
+    let gateway = &people.fixture.gateway;
+    let bytes = gateway.stats().await.expect("a store").storage_bytes;
+    people.fixture.reload_limits(|limits| limits.stored.bytes = Some(bytes));
+    let outcomes = create_at_once(gateway, (0..200).map(|_| anonymous())).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(GatewayError::StorageFull))));
+    assert!(people.all_are_logged_in().await);
+}
+
 /// The heaviest users' oldest are the last victims before newcomers are refused, so who had several sessions may be
 /// left with one. Nobody loses the last.
 #[tokio::test]
