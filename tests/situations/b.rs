@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sessgate::config::settings::Settings;
 use sessgate::gateway::api::{CreateRequest, Created, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
-use sessgate::session::{Capacity, SessionKey};
+use sessgate::session::{Capacity, Session, SessionKey};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::door::TestDoor;
@@ -327,7 +327,7 @@ async fn an_address_creates_ten_sessions_an_hour() {
 }
 
 /// What a session of [`of`] a seven-letter user takes.
-const BYTES: u64 = 320 + 16 + 7;
+const BYTES: u64 = Session::STORED_OVERHEAD + 16 + 7;
 
 /// A gateway whose storage has room for so many sessions of that size, before any limit a user.
 fn with_room_for(sessions: u64) -> TestGateway {
