@@ -20,6 +20,7 @@ use crate::support::sessions::{MINUTE, user};
 use crate::support::stores::{self, Opened};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 struct Fixture {
     store: Arc<FaultyStore>,
@@ -381,10 +382,11 @@ async fn draining_saves_the_last_use() {
 #[tokio::test]
 async fn a_session_whose_time_is_over_is_refused_everywhere_without_any_sweep() {
     let own = |idle, absolute| CreateRequest { idle_timeout: idle, absolute_timeout: absolute, ..request("ada") };
-    for (what, request, used_at, over_at) in [
-        ("idle", own(Some(MINUTE), None), SECOND * 30, SECOND * 90),
-        ("absolute", own(Some(MINUTE), Some(MINUTE)), SECOND * 30, SECOND * 60),
-        ("the default", own(None, None), SECOND * 30, MINUTE * 60 * 24 * 90 + SECOND * 30),
+    for (what, request, used_at, over_after) in [
+        // The request, when it is used, and how long after that it is over.
+        ("idle", own(Some(MINUTE), None), SECOND * 30, SECOND * 60),
+        ("absolute", own(Some(MINUTE), Some(MINUTE)), SECOND * 30, SECOND * 30),
+        ("the default", own(None, None), SECOND * 30, MINUTE * 60 * 24 * 90),
     ] {
         for in_memory in [true, false] {
             let fixture = fixture();
@@ -394,9 +396,9 @@ async fn a_session_whose_time_is_over_is_refused_everywhere_without_any_sweep() 
             fixture.on.clock.advance(used_at);
             gateway.look_up(key, Slide::Touch).await.expect("live");
             gateway.keep_up().await;
-            fixture.on.clock.advance(over_at - used_at - Duration::from_millis(1));
+            fixture.on.clock.advance(over_after.saturating_sub(MILLISECOND));
             assert!(gateway.look_up(key, Slide::Peek).await.is_ok(), "{what}: until then it lives");
-            fixture.on.clock.advance(Duration::from_millis(1));
+            fixture.on.clock.advance(MILLISECOND);
             if !in_memory {
                 fixture.on.forget();
             }
@@ -426,4 +428,60 @@ async fn a_session_with_a_short_timeout_of_its_own_survives_leaving_memory() {
         // Another login ends this user's expired sessions first; this is none.
         assert_eq!(fixture.log_in().await.evicted, []);
     }
+}
+
+/// On a full disk the embedded store ends few sessions at a time, and that is when ending them matters.
+#[tokio::test]
+async fn steps_that_are_cut_short_are_repeated_until_nothing_is_left() {
+    const SESSIONS: u64 = 150;
+    for how in ["revoke all", "sweep", "trim", "make room"] {
+        let fixture = fixture();
+        let gateway = fixture.gateway();
+        fixture.on.reload_limits(|limits| limits.per_user.sessions = None);
+        for _ in 0..SESSIONS {
+            fixture.log_in().await;
+        }
+        gateway.keep_up().await;
+        fixture.store.take_least_steps();
+        let left = match how {
+            "revoke all" => {
+                assert_eq!(gateway.revoke_user(user("ada")).await.expect("a store"), SESSIONS);
+                0
+            }
+            "sweep" => {
+                fixture.on.clock.advance(MINUTE * 60 * 24 * 91);
+                assert_eq!(gateway.sweep().await, SESSIONS);
+                0
+            }
+            "trim" => {
+                fixture.on.reload_limits(|limits| limits.per_user.sessions = Some(1));
+                for _ in 0..3 {
+                    gateway.keep_up().await;
+                }
+                1
+            }
+            _ => {
+                fixture.on.reload_limits(|limits| limits.stored.sessions = Some(1));
+                gateway.keep_up().await;
+                1
+            }
+        };
+        assert_eq!(gateway.stats().await.expect("a store").storage, left, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_lowered_while_an_earlier_one_is_trimmed_is_not_forgotten() {
+    let fixture = fixture();
+    let gateway = fixture.gateway();
+    for _ in 0..8 {
+        fixture.log_in().await;
+    }
+    let (upkeep, held) =
+        fixture.start_until(Point::After(Op::TrimUsers), |gateway| async move { gateway.keep_up().await }).await;
+    fixture.on.reload_limits(|limits| limits.per_user.sessions = Some(3));
+    held.release();
+    upkeep.await.expect("no panic");
+    gateway.keep_up().await;
+    assert_eq!(gateway.stats().await.expect("a store").storage, 3);
 }

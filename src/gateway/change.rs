@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, StoreOp};
 use crate::session::{EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Token};
-use crate::store::{CreateError, CreateLimits, StoreError, Update, UpdateError, Whom};
+use crate::store::{CreateError, CreateLimits, LEAST_STEP, StoreError, Update, UpdateError, Whom};
 
 /// What a session's own timeouts may be: as the configuration's, so that every deadline can be stored.
 const OWN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
@@ -190,7 +190,7 @@ impl Gateway {
             let ended = self.timed(StoreOp::End, step).await.map_err(GatewayError::Unavailable)?;
             total += ended.len() as u64;
             self.ended(&ended);
-            if ended.len() < BATCH {
+            if ended.len() < LEAST_STEP {
                 return Ok(total);
             }
         }

@@ -16,7 +16,7 @@ use crate::metrics::labels::{Outcome, Scope, StoreOp};
 use crate::metrics::top_users::considered;
 use crate::metrics::{Snapshot, TierFigures};
 use crate::session::SessionKey;
-use crate::store::{Figures, FiguresQuery, StoreError};
+use crate::store::{Figures, FiguresQuery, LEAST_STEP, StoreError};
 
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ impl Gateway {
             match self.sweep_step().await {
                 Ok(ended) => {
                     total += ended as u64;
-                    if ended < BATCH {
+                    if ended < LEAST_STEP {
                         break Outcome::Ok;
                     }
                     // Others shall get their turn at the store between two steps.
@@ -137,39 +137,40 @@ impl Gateway {
         }
         let figures = self.refresh_figures().await?;
         let limits = self.settings().limits.stored;
-        let (target, trim) = match self.upkeep.lock() {
-            Ok(mut upkeep) => (upkeep.watermarks.target(limits, figures.sessions, figures.bytes), upkeep.trim_users),
-            Err(_) => (None, false),
-        };
+        let target = self.upkeep.lock().ok().and_then(|mut upkeep| {
+            let Figures { sessions, bytes, .. } = *figures;
+            upkeep.watermarks.target(limits, sessions, bytes)
+        });
         if let Some(target) = target {
-            let mut ended = BATCH;
+            let mut ended = 0;
             for _ in 0..ROOM_PER_ROUND / BATCH {
-                if ended < BATCH {
-                    break;
-                }
                 let step = self.store.make_room(target, BATCH, self.terms(self.now()));
                 let victims = self.timed(StoreOp::MakeRoom, step).await?;
-                ended = victims.len();
                 self.ended(&victims);
+                ended += victims.len();
+                if victims.len() < LEAST_STEP {
+                    break;
+                }
             }
             if ended > 0 {
                 tracing::warn!(
+                    ended,
                     sessions = figures.sessions,
                     bytes = figures.bytes,
                     "storage is near its cap: sessions are being ended to make room; see limits.stored_bytes and top users"
                 );
             }
         }
-        if trim {
+        // Taken before the work, so that a reload meanwhile asks anew.
+        if self.upkeep.lock().is_ok_and(|mut upkeep| std::mem::take(&mut upkeep.trim_users)) {
             let limits = self.settings().limits.per_user.clone();
             let step = self.store.trim_users(&limits, TRIM_PER_ROUND, self.terms(self.now()));
-            let surplus = self.timed(StoreOp::TrimUsers, step).await?;
-            self.ended(&surplus);
-            if surplus.len() < TRIM_PER_ROUND
-                && let Ok(mut upkeep) = self.upkeep.lock()
-            {
-                upkeep.trim_users = false;
+            let surplus = self.timed(StoreOp::TrimUsers, step).await;
+            let is_done = surplus.as_ref().is_ok_and(|surplus| surplus.len() < LEAST_STEP);
+            if !is_done && let Ok(mut upkeep) = self.upkeep.lock() {
+                upkeep.trim_users = true;
             }
+            self.ended(&surplus?);
         }
         Ok(())
     }

@@ -239,7 +239,8 @@ pub const NOTICE_LEASE: Duration = Duration::from_secs(60);
 
 /// The storage tier.
 ///
-/// Every list that a method returns is bounded by the `max` it is given: callers repeat until nothing is left.
+/// Every list that a method returns is bounded by the `max` it is given. A store that is short of room ends fewer at a
+/// time, so callers repeat until fewer than [`LEAST_STEP`] come back: then nothing is left.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Its name in metrics and logs.
@@ -339,3 +340,7 @@ pub const MAX_DISPLACED: usize = 256;
 
 /// The most notices that wait; the oldest go beyond it. A day of one ended session a second is 86,400.
 pub const MAX_NOTICES: u64 = 1_000_000;
+
+/// Sessions that one step ends at least, if there are so many to end and its `max` allows: no store takes smaller
+/// steps, however short of room it is.
+pub const LEAST_STEP: usize = 64;

@@ -58,7 +58,7 @@ fn stats(sidecar: &Sidecar) -> Value {
 async fn a_session_idle_for_25_minutes_is_detected_as_stale() {
     let TestGateway { gateway, clock, .. } = &TestGateway::new();
     let key = log_in(gateway, "ada").await;
-    clock.advance(MINUTE * 25 - Duration::from_millis(1));
+    clock.advance((MINUTE * 25).saturating_sub(Duration::from_millis(1)));
     assert!(!gateway.look_up(key, Slide::Peek).await.expect("live").stale);
     clock.advance(Duration::from_millis(1));
     assert!(gateway.look_up(key, Slide::Peek).await.expect("live").stale);
@@ -69,7 +69,7 @@ async fn a_session_idle_for_25_minutes_is_detected_as_stale() {
 
 #[tokio::test]
 async fn a_sweep_removes_what_is_stale_and_nothing_else() {
-    let fixture = TestGateway::with(|settings| settings.lifetimes = shipped().lifetimes);
+    let fixture = TestGateway::with(|settings| settings.lifetimes.close_stale = true);
     let TestGateway { gateway, clock, store, .. } = &fixture;
     let (idle, busy) = (log_in(gateway, "ada").await, log_in(gateway, "bob").await);
     for _ in 0..24 {
@@ -83,6 +83,8 @@ async fn a_sweep_removes_what_is_stale_and_nothing_else() {
     assert!(matches!(gateway.look_up(idle, Slide::Peek).await, Err(GatewayError::NotFound)));
     assert!(gateway.look_up(busy, Slide::Peek).await.is_ok());
     assert!(store.load(idle).await.expect("a store").is_none());
+    let evictions = gateway.stats().await.expect("a store").evictions;
+    assert!(evictions.contains(&("storage", "stale", 1)), "{evictions:?}");
 }
 
 #[test]
@@ -218,10 +220,11 @@ fn read_call(stream: &mut TcpStream) -> Option<Value> {
     }
 }
 
-/// Whatever the endpoint does: sessions go when they are due, and the sweep goes on.
-fn removal_goes_on(url: &str) -> Sidecar {
+/// Whatever the endpoint does: sessions go when they are due, and the sweep goes on. A call to it may take `timeout`.
+fn removal_goes_on(url: &str, timeout: &str) -> Sidecar {
     let place = Place::new("");
-    place.write_config(&(mailbox::hooks(&place, url) + SHORT));
+    let hooks = mailbox::hooks(&place, url).replace("timeout: 500ms", &format!("timeout: {timeout}"));
+    place.write_config(&(hooks + SHORT));
     let sidecar = place.start();
     for round in 1..=2_u64 {
         let tokens: Vec<_> = (0..20).map(|n| create(&sidecar, &format!("user-{round}-{n}"))).collect();
@@ -241,7 +244,7 @@ fn a_hook_that_answers_500_blocks_no_removal_and_stops_no_sweep() {
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let (sender, calls) = channel();
     endpoint(listener, Some(500), sender);
-    let sidecar = removal_goes_on(&url);
+    let sidecar = removal_goes_on(&url, "500ms");
     calls.recv_timeout(PATIENCE).expect("the app is called");
     await_that("failed calls are counted", || {
         sidecar.metric("sessgate_hook_deliveries_total{result=\"retried\"}") >= 1.0
@@ -253,7 +256,7 @@ fn a_hook_that_answers_500_blocks_no_removal_and_stops_no_sweep() {
 #[test]
 fn a_hook_that_nobody_answers_blocks_no_removal_and_stops_no_sweep() {
     // Nothing listens on the discard port.
-    removal_goes_on("http://127.0.0.1:9/hook");
+    removal_goes_on("http://127.0.0.1:9/hook", "500ms");
 }
 
 #[test]
@@ -261,7 +264,8 @@ fn a_hook_that_hangs_blocks_no_removal_and_stops_no_sweep() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     endpoint(listener, None, channel().0);
-    removal_goes_on(&url);
+    // As long as this test has patience: whoever waits for a call has failed.
+    removal_goes_on(&url, "30s");
 }
 
 #[test]

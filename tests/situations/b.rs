@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sessgate::config::settings::Settings;
 use sessgate::gateway::api::{CreateRequest, Created, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
-use sessgate::session::{Capacity, SessionKey};
+use sessgate::session::{Capacity, Session, SessionKey};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::door::TestDoor;
@@ -58,7 +58,7 @@ fn full() -> &'static Full {
         let (mut most_in_memory, mut hot_missed) = (0, 0);
         for first in (0..STORED).step_by(AT_ONCE) {
             let requests = (first..first + AT_ONCE)
-                .map(|n| CreateRequest { ip: address(n % USERS), ..of(&format!("user-{:05}", n % USERS)) });
+                .map(|n| CreateRequest { ip: Some(address(n % USERS)), ..of(&format!("user-{:05}", n % USERS)) });
             for created in runtime.block_on(create_at_once(&gateway.gateway, requests)) {
                 let created = created.expect("room");
                 assert_eq!(created.evicted, [], "nobody has more than ten");
@@ -99,8 +99,8 @@ async fn create_at_once(
 }
 
 /// A client address of its own for each number.
-fn address(n: usize) -> Option<IpAddr> {
-    Some(Ipv4Addr::from_bits(0x0A00_0000 | u32::try_from(n).expect("a small number")).into())
+fn address(n: usize) -> IpAddr {
+    Ipv4Addr::from_bits(0x0A00_0000 | u32::try_from(n).expect("a small number")).into()
 }
 
 fn of(name: &str) -> CreateRequest {
@@ -205,7 +205,8 @@ fn metrics_show_both_tiers_evictions_storage_and_the_heaviest_users() {
     let evicted = sample(scrape, "sessgate_session_evictions_total", &[("tier", "memory"), ("reason", "lru")]);
     assert_eq!((memory + evicted).to_string(), STORED.to_string(), "each session is in memory, or has left it");
     let bytes = sample(scrape, "sessgate_storage_bytes", &[]);
-    assert_eq!(stats["storage"], json!({ "bytes": bytes as u64, "limit_bytes": 1 << 30 }));
+    assert_eq!(stats["storage"]["bytes"].as_f64(), Some(bytes));
+    assert_eq!(stats["storage"]["limit_bytes"], 1 << 30);
     let one = bytes / 200_000.0;
     assert!((100.0..2_000.0).contains(&one), "{one} bytes a session");
     assert_eq!(sample(scrape, "sessgate_storage_limit_bytes", &[]).to_string(), (1_u64 << 30).to_string());
@@ -229,7 +230,7 @@ async fn a_session_that_is_used_lives_on_and_ends_90_days_after_its_last_use() {
         let view = gateway.look_up(key, Slide::Touch).await.expect("live");
         assert_eq!(view.expires_at, gateway.now() + DAY * 90);
     }
-    clock.advance(DAY * 90 - Duration::from_millis(1));
+    clock.advance((DAY * 90).saturating_sub(Duration::from_millis(1)));
     assert!(is_alive(gateway, &key).await);
     clock.advance(Duration::from_millis(1));
     assert!(!is_alive(gateway, &key).await, "no sweep is needed");
@@ -244,7 +245,7 @@ async fn a_session_unused_for_30_days_leaves_memory_only_and_comes_back_with_its
     let (idle, busy) = (log_in(gateway, of("ada")).await, log_in(gateway, of("bob")).await);
     clock.advance(DAY * 15);
     assert!(gateway.look_up(busy, Slide::Touch).await.is_ok());
-    clock.advance(DAY * 15 - Duration::from_millis(1));
+    clock.advance((DAY * 15).saturating_sub(Duration::from_millis(1)));
     gateway.keep_up().await;
     assert_eq!(gateway.stats().await.expect("a store").memory, 2);
     // The sweep that this replaces ran hourly; no entry stays longer than that.
@@ -326,7 +327,7 @@ async fn an_address_creates_ten_sessions_an_hour() {
 }
 
 /// What a session of [`of`] a seven-letter user takes.
-const BYTES: u64 = 320 + 16 + 7;
+const BYTES: u64 = Session::STORED_OVERHEAD + 16 + 7;
 
 /// A gateway whose storage has room for so many sessions of that size, before any limit a user.
 fn with_room_for(sessions: u64) -> TestGateway {
@@ -443,7 +444,7 @@ impl People {
 #[tokio::test]
 async fn a_flood_from_one_address_logs_nobody_out() {
     let people = People::at_home().await;
-    let outcomes = people.flooded_by(|n| CreateRequest { ip: address(0), ..of(&format!("f-{n:05}")) }).await;
+    let outcomes = people.flooded_by(|n| CreateRequest { ip: Some(address(0)), ..of(&format!("f-{n:05}")) }).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
     let refused = |outcome: &&_| matches!(outcome, Err(GatewayError::CreationRate { .. }));
     assert_eq!(outcomes.iter().filter(refused).count(), ATTEMPTS - 10);
@@ -453,7 +454,7 @@ async fn a_flood_from_one_address_logs_nobody_out() {
 #[tokio::test]
 async fn a_flood_of_one_user_logs_nobody_else_out() {
     let people = People::at_home().await;
-    let outcomes = people.flooded_by(|n| CreateRequest { ip: address(n), ..of("mallory") }).await;
+    let outcomes = people.flooded_by(|n| CreateRequest { ip: Some(address(n)), ..of("mallory") }).await;
     assert!(outcomes.iter().all(Result::is_ok), "it is only its own sessions that go");
     let (listed, _) = people.fixture.gateway.user_sessions(user("mallory"), None, 100).await.expect("a store");
     assert_eq!(listed.len(), 10);
@@ -463,9 +464,20 @@ async fn a_flood_of_one_user_logs_nobody_else_out() {
 #[tokio::test]
 async fn an_anonymous_flood_from_many_addresses_logs_nobody_out() {
     let people = People::at_home().await;
-    people.flooded_by(|n| CreateRequest { ip: address(n), ..anonymous() }).await;
+    people.flooded_by(|n| CreateRequest { ip: Some(address(n)), ..anonymous() }).await;
     assert!(people.all_are_logged_in().await);
     assert!(people.fixture.gateway.stats().await.expect("a store").storage > 800, "it has filled what was free");
+}
+
+#[tokio::test]
+async fn an_anonymous_flood_into_a_full_store_is_refused() {
+    let people = People::at_home().await;
+    let gateway = &people.fixture.gateway;
+    let bytes = gateway.stats().await.expect("a store").storage_bytes;
+    people.fixture.reload_limits(|limits| limits.stored.bytes = Some(bytes));
+    let outcomes = create_at_once(gateway, (0..200).map(|_| anonymous())).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(GatewayError::StorageFull))));
+    assert!(people.all_are_logged_in().await);
 }
 
 /// The heaviest users' oldest are the last victims before newcomers are refused, so who had several sessions may be
@@ -473,7 +485,7 @@ async fn an_anonymous_flood_from_many_addresses_logs_nobody_out() {
 #[tokio::test]
 async fn a_flood_of_invented_users_from_many_addresses_takes_nobodys_last_session() {
     let people = People::at_home().await;
-    let outcomes = people.flooded_by(|n| CreateRequest { ip: address(n), ..of(&format!("f-{n:05}")) }).await;
+    let outcomes = people.flooded_by(|n| CreateRequest { ip: Some(address(n)), ..of(&format!("f-{n:05}")) }).await;
     let refused = |outcome: &&_| matches!(outcome, Err(GatewayError::StorageFull));
     assert!(outcomes.iter().filter(refused).count() > 1_000, "the flood is refused");
     for sessions in &people.sessions {

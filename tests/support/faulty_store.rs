@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use sessgate::session::{
     Capacity, EndReason, Ended, EventId, SessionId, SessionKey, StoredSession, UserLimits, UserName,
 };
 use sessgate::store::{
-    CreateError, CreateLimits, Cursor, Figures, FiguresQuery, Notice, Settlement, Store, StoreError, Terms, Update,
-    UpdateError, Waiting, Whom,
+    CreateError, CreateLimits, Cursor, Figures, FiguresQuery, LEAST_STEP, Notice, Settlement, Store, StoreError, Terms,
+    Update, UpdateError, Waiting, Whom,
 };
 use tokio::sync::oneshot;
 
@@ -28,6 +28,7 @@ pub enum Op {
     Touch,
     End,
     ClaimDue,
+    TrimUsers,
     Other,
 }
 
@@ -69,11 +70,18 @@ pub struct FaultyStore {
     stops: Mutex<HashMap<Point, Stop>>,
     calls: Mutex<HashMap<Op, u64>>,
     down: AtomicBool,
+    most: AtomicUsize,
 }
 
 impl FaultyStore {
     pub fn over(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, stops: Mutex::default(), calls: Mutex::default(), down: AtomicBool::new(false) })
+        Arc::new(Self {
+            inner,
+            stops: Mutex::default(),
+            calls: Mutex::default(),
+            down: AtomicBool::new(false),
+            most: AtomicUsize::new(usize::MAX),
+        })
     }
 
     /// Has the next call that comes to `point` wait there.
@@ -86,6 +94,15 @@ impl FaultyStore {
     /// From now on every call fails, or none.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// From now on a step ends as few sessions as it may, as on a full disk.
+    pub fn take_least_steps(&self) {
+        self.most.store(LEAST_STEP, Ordering::Relaxed);
+    }
+
+    fn at_most(&self, max: usize) -> usize {
+        max.min(self.most.load(Ordering::Relaxed))
     }
 
     /// How often `op` was called.
@@ -154,7 +171,7 @@ impl Store for FaultyStore {
     }
 
     async fn end(&self, whom: Whom, reason: EndReason, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
-        self.call(Op::End, self.inner.end(whom, reason, max, terms)).await
+        self.call(Op::End, self.inner.end(whom, reason, self.at_most(max), terms)).await
     }
 
     async fn claim_due(
@@ -164,15 +181,15 @@ impl Store for FaultyStore {
         max: usize,
         terms: Terms,
     ) -> Result<Vec<Ended>, StoreError> {
-        self.call(Op::ClaimDue, self.inner.claim_due(close_stale, grace, max, terms)).await
+        self.call(Op::ClaimDue, self.inner.claim_due(close_stale, grace, self.at_most(max), terms)).await
     }
 
     async fn trim_users(&self, limits: &UserLimits, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
-        self.call(Op::Other, self.inner.trim_users(limits, max, terms)).await
+        self.call(Op::TrimUsers, self.inner.trim_users(limits, self.at_most(max), terms)).await
     }
 
     async fn make_room(&self, target: Capacity, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
-        self.call(Op::Other, self.inner.make_room(target, max, terms)).await
+        self.call(Op::Other, self.inner.make_room(target, self.at_most(max), terms)).await
     }
 
     async fn user_sessions(

@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use super::directory::open_owner_only;
 use crate::clock::Timestamp;
+use crate::store::LEAST_STEP;
 
 /// How much is kept back.
 pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Sessions that one command ends or saves while the disk is full.
-pub(super) const STEP_WHEN_FULL: usize = 64;
+pub(super) const STEP_WHEN_FULL: usize = LEAST_STEP;
 
 /// The reserve is back when it and half of it again fit: the disk is not merely full of what was just let go.
 const MARGIN_DIVISOR: u64 = 2;
