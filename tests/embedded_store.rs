@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sessgate::clock::Timestamp;
-use sessgate::session::{EndReason, OnExcess};
+use sessgate::session::{EndReason, OnExcess, Timeout};
 use sessgate::store::embedded::{EmbeddedStore, OpenError, Options};
 use sessgate::store::{CreateLimits, FiguresQuery, Settlement, Store, Waiting, Whom};
 use tempfile::{TempDir, tempdir};
@@ -151,7 +151,7 @@ async fn everything_is_there_after_reopening() {
         put(&store, n, Some("ann"), minutes(n)).await;
     }
     let mut own = session(5, None, minutes(1));
-    own.session.idle_timeout = Some(5 * MINUTE);
+    own.session.idle_timeout = Some(Timeout::of(5 * MINUTE));
     store.create(own.clone(), CreateLimits::default(), terms(minutes(1))).await.unwrap();
     store.touch(vec![(key(1), minutes(7))]).await.unwrap();
     store.end(Whom::Key(key(2)), EndReason::Revoked, 1, terms(minutes(8))).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_clock_that_was_ahead_leaves_no_immortal_session() {
     let year = Duration::from_secs(365 * 86_400);
     put(&store, 1, Some("ann"), START + year).await;
     let mut own = session(2, Some("ann"), START + year);
-    own.session.idle_timeout = Some(MINUTE);
+    own.session.idle_timeout = Some(Timeout::of(MINUTE));
     store.create(own, CreateLimits::default(), terms(START + year)).await.unwrap();
     put(&store, 3, None, START + 4 * MINUTE).await;
     put(&store, 4, None, START + year).await;
@@ -208,7 +208,7 @@ async fn a_clock_that_was_ahead_leaves_no_immortal_session() {
         assert_eq!((stored.session.created_at, stored.last_activity), (START, START));
     }
     assert_eq!(store.load(key(3)).await.unwrap().unwrap().last_activity, minutes(4), "as good as true");
-    assert_eq!(store.claim_due(false, Duration::ZERO, 9, terms(minutes(60))).await.unwrap().len(), 2);
+    assert_eq!(store.claim_due(false, 9, terms(minutes(60))).await.unwrap().len(), 2);
     assert_eq!(store.take_notices(minutes(0), 9).await.unwrap().len(), 1);
     store.close().await;
 }

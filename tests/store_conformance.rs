@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sessgate::clock::Timestamp;
-use sessgate::session::{Capacity, EndReason, Ended, Lifetimes, OnExcess, Session, StoredSession, UserLimits};
+use sessgate::session::{Capacity, EndReason, Ended, Lifetimes, OnExcess, Session, StoredSession, Timeout, UserLimits};
 use sessgate::store::{
-    CreateError, CreateLimits, Cursor, FiguresQuery, NOTICE_LEASE, Settlement, Store, StoreError, Update, UpdateError,
-    Waiting, Whom,
+    CreateError, CreateLimits, Cursor, FiguresQuery, NOTICE_LEASE, Settlement, Store, StoreError, Terms, Update,
+    UpdateError, Waiting, Whom,
 };
 
 use self::creation::*;
@@ -100,8 +100,8 @@ async fn is_there(store: &dyn Store, n: u64) -> bool {
 
 async fn a_session_comes_back_as_it_was_written(store: &dyn Store) {
     let mut own = session(1, Some("ann@example.org"), START);
-    own.session.idle_timeout = Some(Duration::from_millis(90_500));
-    own.session.absolute_timeout = Some(Duration::from_secs(3_600));
+    own.session.idle_timeout = Some(Timeout::of(Duration::from_millis(90_500)));
+    own.session.absolute_timeout = Some(Timeout::of(Duration::from_secs(3_600)));
     own.session.data = (0..=255).collect();
     let mut anonymous = session(2, None, START);
     anonymous.session.data = Box::default();
@@ -211,19 +211,19 @@ async fn due_sessions_are_claimed_once(store: &dyn Store) {
     put(store, session(2, Some("ann"), minutes(20))).await; // unused for too long
     put(store, session(3, Some("ann"), minutes(29))).await;
     put(store, session(4, Some("ann"), minutes(31))).await;
-    let first = store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap();
+    let first = store.claim_due(false, 2, clocks).await.unwrap();
     assert_eq!(reasons(&first), [(1, EndReason::Absolute), (2, EndReason::Idle)], "the longest overdue first");
-    let second = store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap();
+    let second = store.claim_due(false, 2, clocks).await.unwrap();
     assert_eq!(reasons(&second), [(3, EndReason::Idle)]);
-    assert_eq!(store.claim_due(false, Duration::ZERO, 2, clocks).await.unwrap(), []);
+    assert_eq!(store.claim_due(false, 2, clocks).await.unwrap(), []);
     assert!(is_there(store, 4).await);
 }
 
 async fn own_timeouts_override_the_clocks(store: &dyn Store) {
     let with = |n, idle: Option<u32>, absolute: Option<u32>| {
         let mut stored = session(n, Some("ann"), START);
-        stored.session.idle_timeout = idle.map(|n| MINUTE * n);
-        stored.session.absolute_timeout = absolute.map(|n| MINUTE * n);
+        stored.session.idle_timeout = idle.map(|n| Timeout::of(MINUTE * n));
+        stored.session.absolute_timeout = absolute.map(|n| Timeout::of(MINUTE * n));
         stored
     };
     put(store, with(1, Some(5), None)).await;
@@ -233,10 +233,10 @@ async fn own_timeouts_override_the_clocks(store: &dyn Store) {
     put(store, with(5, Some(5), Some(5))).await;
     let mut clocks = terms(minutes(20));
     clocks.lifetimes.absolute_timeout = Some(60 * MINUTE);
-    let due = store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap();
+    let due = store.claim_due(false, 10, clocks).await.unwrap();
     assert_eq!(reasons(&due), [(1, EndReason::Idle), (5, EndReason::Absolute), (3, EndReason::Absolute)]);
     clocks.now = minutes(89);
-    let due = store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap();
+    let due = store.claim_due(false, 10, clocks).await.unwrap();
     assert_eq!(reasons(&due), [(2, EndReason::Absolute)]);
     // The creation of another of ann's sessions sees them too.
     put(store, with(6, Some(1), None)).await;
@@ -248,19 +248,23 @@ async fn own_timeouts_override_the_clocks(store: &dyn Store) {
 async fn lifetimes_are_live(store: &dyn Store) {
     put(store, session(1, None, START)).await;
     let mut clocks = terms(minutes(30));
-    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap(), []);
+    assert_eq!(store.claim_due(false, 10, clocks).await.unwrap(), []);
     clocks.lifetimes.idle_timeout = 30 * MINUTE;
-    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap().len(), 1);
+    assert_eq!(store.claim_due(false, 10, clocks).await.unwrap().len(), 1);
 }
 
 async fn idle_clocks_wait_for_unsaved_activity(store: &dyn Store) {
     put(store, session(1, None, START)).await;
     let mut clocks = terms(minutes(60));
     clocks.lifetimes.absolute_timeout = Some(600 * MINUTE);
-    assert_eq!(store.claim_due(true, 51 * MINUTE, 10, clocks).await.unwrap(), [], "perhaps used 51 minutes in");
-    assert_eq!(store.claim_due(false, MINUTE, 10, clocks).await.unwrap(), []);
+    assert_eq!(
+        store.claim_due(true, 10, Terms { grace: 51 * MINUTE, ..clocks }).await.unwrap(),
+        [],
+        "perhaps used 51 minutes in"
+    );
+    assert_eq!(store.claim_due(false, 10, Terms { grace: MINUTE, ..clocks }).await.unwrap(), []);
     clocks.lifetimes.absolute_timeout = Some(60 * MINUTE);
-    let ended = store.claim_due(false, MINUTE, 10, clocks).await.unwrap();
+    let ended = store.claim_due(false, 10, Terms { grace: MINUTE, ..clocks }).await.unwrap();
     assert_eq!(reasons(&ended), [(1, EndReason::Absolute)], "age is known for certain");
 }
 
@@ -268,11 +272,11 @@ async fn stale_sessions_are_claimed_on_request(store: &dyn Store) {
     put(store, session(1, None, START)).await;
     put(store, session(2, None, minutes(1))).await;
     let mut own = session(3, None, START);
-    own.session.idle_timeout = Some(60 * MINUTE);
+    own.session.idle_timeout = Some(Timeout::of(60 * MINUTE));
     put(store, own).await;
     let clocks = terms(minutes(10));
-    assert_eq!(store.claim_due(false, Duration::ZERO, 10, clocks).await.unwrap(), []);
-    let ended = store.claim_due(true, Duration::ZERO, 10, clocks).await.unwrap();
+    assert_eq!(store.claim_due(false, 10, clocks).await.unwrap(), []);
+    let ended = store.claim_due(true, 10, clocks).await.unwrap();
     assert_eq!(reasons(&ended), [(1, EndReason::Stale), (3, EndReason::Stale)]);
     assert!(is_there(store, 2).await);
 }
@@ -393,7 +397,7 @@ async fn notices_are_taken_leased_and_settled(store: &dyn Store) {
 
 async fn without_a_hook_no_notice_is_kept(store: &dyn Store) {
     put(store, session(1, None, START)).await;
-    let quiet = sessgate::store::Terms { notify: false, ..terms(minutes(1)) };
+    let quiet = Terms { notify: false, ..terms(minutes(1)) };
     assert_eq!(store.end(Whom::Key(key(1)), EndReason::Revoked, 1, quiet).await.unwrap().len(), 1);
     assert_eq!(store.notices().await.unwrap(), Waiting::default());
 }

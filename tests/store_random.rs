@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, Lifetimes, OnExcess, Session, SessionKey, StoredSession, UserLimit, UserLimits,
+    Capacity, EndReason, Ended, EventId, Lifetimes, OnExcess, Session, SessionKey, StoredSession, Timeout, UserLimit,
+    UserLimits,
 };
 use sessgate::store::{CreateLimits, Figures, FiguresQuery, Settlement, Store, Terms, Update, Whom};
 
@@ -105,7 +106,7 @@ impl History {
     fn terms(&self) -> Terms {
         let lifetimes =
             Lifetimes { idle_timeout: 30 * MINUTE, absolute_timeout: Some(90 * MINUTE), stale_after: 10 * MINUTE };
-        Terms { now: self.now(), lifetimes, notify: true }
+        Terms { now: self.now(), lifetimes, grace: MINUTE, notify: true }
     }
 
     fn key(&self, which: usize) -> SessionKey {
@@ -161,7 +162,7 @@ impl Player<'_> {
                 ended(store.end(whom, EndReason::Admin, *max, terms).await)
             }
             Step::ClaimDue { close_stale, grace, max } => {
-                ended(store.claim_due(*close_stale, MINUTE * *grace, *max, terms).await)
+                ended(store.claim_due(*close_stale, *max, Terms { grace: MINUTE * *grace, ..terms }).await)
             }
             Step::Trim { limits: (sessions, on_excess), exception: (which, allowed), max } => {
                 let overrides = HashMap::from([(USERS[*which].to_owned(), *allowed)]);
@@ -243,8 +244,8 @@ async fn play_to_both(steps: &[Step], other: &dyn Store) {
         if let Step::Create { user: owner, bytes, own: (idle, absolute), .. } = step {
             newcomer = with_data(newcomer, *bytes);
             newcomer.session.user = owner.map(|which| user(USERS[which]));
-            newcomer.session.idle_timeout = idle.map(|n| MINUTE * n);
-            newcomer.session.absolute_timeout = absolute.map(|n| MINUTE * n);
+            newcomer.session.idle_timeout = idle.map(|n| Timeout::of(MINUTE * n));
+            newcomer.session.absolute_timeout = absolute.map(|n| Timeout::of(MINUTE * n));
         }
         let new_key = key(1_000_000 + number);
         let expected = model.play(step, &history, &newcomer, new_key).await;

@@ -11,7 +11,7 @@ use super::{BATCH, Gateway};
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, StoreOp};
-use crate::session::{EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Token};
+use crate::session::{EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Timeout, Token};
 use crate::store::{CreateError, CreateLimits, LEAST_STEP, StoreError, Update, UpdateError, Whom};
 
 /// What a session's own timeouts may be: as the configuration's, so that every deadline can be stored.
@@ -72,8 +72,8 @@ impl Gateway {
             id: SessionId::generate(now, &*self.generator),
             user: request.user,
             created_at: now,
-            idle_timeout: request.idle_timeout,
-            absolute_timeout: request.absolute_timeout,
+            idle_timeout: request.idle_timeout.map(Timeout::of),
+            absolute_timeout: request.absolute_timeout.map(Timeout::of),
             revision: 1,
             data: request.data,
         };

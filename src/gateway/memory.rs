@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,22 +27,31 @@ use crate::session::{Session, SessionKey, StoredSession};
 const SHARDS: u64 = 8;
 /// What an entry takes beside its data: the entry itself, its slot and index in the cache, its place in the timers.
 const ENTRY_OVERHEAD: u64 = 256;
+/// Bytes that weigh one: so that a weight fits 32 bits, up to 64 GiB an entry.
+const WEIGHT_UNIT: u64 = 16;
 /// Timers that one call of [`Memory::advance`] looks at, so that it never holds up its caller for long.
 const TIMERS_PER_ADVANCE: usize = 10_000;
 /// Buckets that the time until a timer is due is cut into: a timer rings late by at most that part of its delay.
 const TIMER_PRECISION: i64 = 64;
 
 /// A session in memory.
+///
+/// With its reference counts it fills two cache lines. A look-up needs only the first, so what it reads comes first.
+#[repr(C)]
 pub struct Entry {
-    /// The session.
-    pub session: Session,
     last_activity: AtomicI64,
     saved_activity: AtomicI64,
+    /// In units of [`WEIGHT_UNIT`].
+    weight: AtomicU32,
+    stale: AtomicBool,
+    /// The session.
+    pub session: Session,
     /// When its timer rings; a timer with any other time is a left-over of an earlier stay.
     timer: AtomicI64,
-    weight: AtomicU64,
-    stale: AtomicBool,
 }
+
+/// A larger or reordered entry costs every look-up another cache line, and memory.
+const _: () = assert!(size_of::<Entry>() + 2 * size_of::<usize>() <= 128);
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,12 +64,12 @@ impl Entry {
     #[must_use]
     pub fn new(session: Session, last_activity: Timestamp) -> Self {
         Self {
-            session,
             last_activity: AtomicI64::new(last_activity.as_millis()),
             saved_activity: AtomicI64::new(last_activity.as_millis()),
-            timer: AtomicI64::new(0),
-            weight: AtomicU64::new(0),
+            weight: AtomicU32::new(0),
             stale: AtomicBool::new(false),
+            session,
+            timer: AtomicI64::new(0),
         }
     }
 
@@ -70,15 +79,15 @@ impl Entry {
         Timestamp::from_millis(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Notes a use at `now`. True if that is to be saved: the last save is `interval` old.
-    pub(super) fn touch(&self, now: Timestamp, interval: Duration) -> bool {
+    /// Notes a use at `now`. True if that is to be saved: the last save is `interval` milliseconds old.
+    pub(super) fn touch(&self, now: Timestamp, interval: i64) -> bool {
         let now = now.as_millis();
         if self.last_activity.load(Ordering::Relaxed) < now {
             self.last_activity.fetch_max(now, Ordering::Relaxed);
         }
         let saved = self.saved_activity.load(Ordering::Relaxed);
         // Of several that see the same old save, one claims the next.
-        now.saturating_sub(saved) >= i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
+        now.saturating_sub(saved) >= interval
             && self.saved_activity.compare_exchange(saved, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
@@ -104,7 +113,7 @@ struct ByWeight;
 
 impl Weighter<SessionKey, Arc<Entry>> for ByWeight {
     fn weight(&self, _: &SessionKey, entry: &Arc<Entry>) -> u64 {
-        entry.weight.load(Ordering::Relaxed)
+        u64::from(entry.weight.load(Ordering::Relaxed))
     }
 }
 
@@ -173,7 +182,7 @@ pub(super) struct Memory {
     sessions: Sessions,
     shared: Arc<Shared>,
     /// The least that an entry weighs.
-    least_weight: AtomicU64,
+    least_weight: AtomicU32,
     timers: Mutex<Timers>,
 }
 
@@ -227,7 +236,7 @@ impl Memory {
                 Departures(Arc::clone(&shared)),
             ),
             shared,
-            least_weight: AtomicU64::new(least_weight),
+            least_weight: AtomicU32::new(least_weight),
             timers: Mutex::new(Timers { rules, due: BTreeMap::new(), len: 0 }),
         }
     }
@@ -376,8 +385,8 @@ impl Memory {
         }
     }
 
-    fn weigh(&self, entry: &Entry) -> u64 {
-        entry.bytes().max(self.least_weight.load(Ordering::Relaxed))
+    fn weigh(&self, entry: &Entry) -> u32 {
+        units(entry.bytes()).max(self.least_weight.load(Ordering::Relaxed))
     }
 
     fn timers(&self) -> MutexGuard<'_, Timers> {
@@ -417,11 +426,17 @@ impl Timers {
     }
 }
 
+/// Bytes as weight, rounded up.
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX)
+}
+
 /// The least weight of an entry, and the capacity that holds both limits. The capacity is a multiple of what each
-/// part of the cache may hold, so that the parts together never hold more than allowed.
-fn capacity(rules: MemoryRules) -> (u64, u64) {
+/// part of the cache may hold, so that the parts together never hold more than allowed. Rounding the least weight up
+/// allows at most one unit a session more than the bytes.
+fn capacity(rules: MemoryRules) -> (u32, u64) {
     let sessions = rules.sessions.max(1);
-    let least = rules.bytes.div_ceil(sessions).max(1);
+    let least = units(rules.bytes.div_ceil(sessions)).max(1);
     let whole = if sessions >= SHARDS { sessions - sessions % SHARDS } else { sessions };
-    (least, least.saturating_mul(whole).min(rules.bytes.max(least)))
+    (least, u64::from(least).saturating_mul(whole))
 }

@@ -24,6 +24,7 @@ use crate::store::{Failure, Figures, Store, StoreError, Terms};
 pub mod api;
 mod change;
 mod limits;
+mod live_clocks;
 mod manage;
 pub mod memory;
 mod outbox;
@@ -35,6 +36,7 @@ pub use api::{CreateRequest, Created, GatewayError, Lease, Slide, Stats, View};
 use limits::creation_rate::CreationLimiter;
 use limits::leases::Leases;
 use limits::storage_cap::Watermarks;
+use live_clocks::LiveClocks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
 use stopwatch::Stopwatch;
@@ -60,6 +62,8 @@ pub struct Parts {
 /// The gateway. One a process; every door asks it.
 pub struct Gateway {
     settings: ArcSwap<Settings>,
+    /// The clocks of `settings`, for the hot path.
+    clocks: LiveClocks,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     generator: Arc<dyn Generator>,
@@ -113,6 +117,7 @@ impl Gateway {
             upkeep: Mutex::new(Upkeep { trim_users: true, ..Upkeep::default() }),
             settings_changed: Notify::new(),
             figures: ArcSwap::default(),
+            clocks: LiveClocks::new(settings.lifetimes.clocks.clocks()),
             settings: ArcSwap::new(settings),
             store,
             clock,
@@ -136,6 +141,7 @@ impl Gateway {
         self.metrics.sweep_interval(settings.lifetimes.sweep_interval);
         self.metrics.top_user_settings(settings.top_users);
         self.settings.store(Arc::clone(settings));
+        self.clocks.store(settings.lifetimes.clocks.clocks());
         self.memory.apply(memory_rules(settings));
         if let Ok(mut upkeep) = self.upkeep.lock() {
             upkeep.trim_users = true;
@@ -204,8 +210,7 @@ impl Gateway {
 
     /// Judges an entry, and counts the look-up as use if it is one. `None`: its time is over.
     fn use_entry(&self, key: &SessionKey, entry: Arc<Entry>, slide: Slide, now: Timestamp) -> Option<View> {
-        let settings = self.settings.load();
-        let clocks = &settings.lifetimes.clocks;
+        let clocks = self.clocks.load();
         let last_activity = entry.last_activity();
         let Verdict::Live { expires_at, stale } = clocks.judge(&entry.session, last_activity, now) else {
             return None;
@@ -227,7 +232,8 @@ impl Gateway {
     fn terms(&self, now: Timestamp) -> Terms {
         let settings = self.settings.load();
         let notify = settings.hooks.session_closed.is_some();
-        Terms { now, lifetimes: settings.lifetimes.clocks, notify }
+        let lifetimes = settings.lifetimes.clocks;
+        Terms { now, lifetimes, grace: lifetimes.touch_interval(), notify }
     }
 
     /// Runs a step of the store and counts it.

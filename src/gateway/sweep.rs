@@ -87,10 +87,9 @@ impl Gateway {
     }
 
     async fn sweep_step(&self) -> Result<usize, StoreError> {
-        let lifetimes = self.settings().lifetimes;
+        let close_stale = self.settings().lifetimes.close_stale;
         let terms = self.terms(self.now());
-        let grace = lifetimes.clocks.touch_interval();
-        let step = self.store.claim_due(lifetimes.close_stale, grace, BATCH, terms);
+        let step = self.store.claim_due(close_stale, BATCH, terms);
         let ended = self.timed(StoreOp::ClaimDue, step).await?;
         self.ended(&ended);
         Ok(ended.len())

@@ -1,5 +1,6 @@
 //! When a session ends, and for which reason. Checked on every read; the sweep only tidies up afterwards.
 
+use std::num::NonZeroI64;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -78,14 +79,52 @@ pub enum Verdict {
     Expired(EndReason),
 }
 
-impl Lifetimes {
+/// A session's own timeout: whole milliseconds, and as small as a number even where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timeout(NonZeroI64);
+
+impl Timeout {
+    /// The timeout of that length, at least a millisecond.
+    #[must_use]
+    pub fn of(length: Duration) -> Self {
+        Self(NonZeroI64::new(millis(length)).unwrap_or(const { NonZeroI64::new(1).unwrap() }))
+    }
+
+    /// Its length in milliseconds.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0.get()
+    }
+}
+
+/// [`Lifetimes`] in milliseconds, ready to judge by: what a look-up needs, without a division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Idle timeout.
+    pub idle: i64,
+    /// Absolute timeout; [`Clocks::NEVER`] if there is none.
+    pub absolute: i64,
+    /// Counts as stale after.
+    pub stale: i64,
+    /// How much activity time may be unsaved; see [`Lifetimes::touch_interval`].
+    pub touch: i64,
+}
+
+impl Clocks {
+    /// A time that never comes.
+    pub const NEVER: i64 = i64::MAX;
+
     /// When `session`, last used at `last_activity`, ends, and which clock ends it.
     #[must_use]
     pub fn end_of(&self, session: &Session, last_activity: Timestamp) -> (Timestamp, EndReason) {
-        let idle_end = last_activity + session.idle_timeout.unwrap_or(self.idle_timeout);
-        match session.absolute_timeout.or(self.absolute_timeout).map(|absolute| session.created_at + absolute) {
-            Some(absolute_end) if absolute_end <= idle_end => (absolute_end, EndReason::Absolute),
-            _ => (idle_end, EndReason::Idle),
+        let idle = session.idle_timeout.map_or(self.idle, Timeout::as_millis);
+        let absolute = session.absolute_timeout.map_or(self.absolute, Timeout::as_millis);
+        let idle_end = last_activity.as_millis().saturating_add(idle);
+        let absolute_end = session.created_at.as_millis().saturating_add(absolute);
+        if absolute_end <= idle_end {
+            (Timestamp::from_millis(absolute_end), EndReason::Absolute)
+        } else {
+            (Timestamp::from_millis(idle_end), EndReason::Idle)
         }
     }
 
@@ -96,8 +135,42 @@ impl Lifetimes {
         if expires_at <= now {
             Verdict::Expired(reason)
         } else {
-            Verdict::Live { expires_at, stale: now.since(last_activity) >= self.stale_after }
+            let idle = now.as_millis().saturating_sub(last_activity.as_millis());
+            Verdict::Live { expires_at, stale: idle >= self.stale }
         }
+    }
+
+    /// How much activity time of `session` may be unsaved, in milliseconds: less than of others if its own idle timeout
+    /// is shorter.
+    #[must_use]
+    pub fn touch_interval_of(&self, session: &Session) -> i64 {
+        session.idle_timeout.map_or(self.touch, |own| unsaved_at_most(own.as_millis()).min(self.touch))
+    }
+}
+
+impl Lifetimes {
+    /// The same in milliseconds.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        let (idle, stale) = (millis(self.idle_timeout), millis(self.stale_after));
+        Clocks {
+            idle,
+            absolute: self.absolute_timeout.map_or(Clocks::NEVER, millis),
+            stale,
+            touch: unsaved_at_most(idle.min(stale)),
+        }
+    }
+
+    /// When `session`, last used at `last_activity`, ends, and which clock ends it.
+    #[must_use]
+    pub fn end_of(&self, session: &Session, last_activity: Timestamp) -> (Timestamp, EndReason) {
+        self.clocks().end_of(session, last_activity)
+    }
+
+    /// Judges `session`, last used at `last_activity`, at `now`.
+    #[must_use]
+    pub fn judge(&self, session: &Session, last_activity: Timestamp, now: Timestamp) -> Verdict {
+        self.clocks().judge(session, last_activity, now)
     }
 
     /// How much activity time may be unsaved: a twentieth of the shortest idle clock, between 1 s and 1 min.
@@ -105,18 +178,15 @@ impl Lifetimes {
     /// A stored `last_activity` may be older than the true one by this, so a sweep waits so much longer.
     #[must_use]
     pub fn touch_interval(&self) -> Duration {
-        unsaved_at_most(self.idle_timeout.min(self.stale_after))
-    }
-
-    /// The same for one session: less if its own idle timeout is shorter, never more than the interval of all.
-    #[must_use]
-    pub fn touch_interval_of(&self, session: &Session) -> Duration {
-        let all = self.touch_interval();
-        session.idle_timeout.map_or(all, |own| unsaved_at_most(own).min(all))
+        Duration::from_millis(u64::try_from(self.clocks().touch).unwrap_or(0))
     }
 }
 
-/// How much activity time may be unsaved under a clock of that length.
-fn unsaved_at_most(clock: Duration) -> Duration {
-    (clock / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
+/// How much activity time may be unsaved under a clock of that length, in milliseconds.
+fn unsaved_at_most(clock: i64) -> i64 {
+    (clock / 20).clamp(1_000, 60_000)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(Clocks::NEVER)
 }

@@ -10,7 +10,7 @@ pub mod record;
 pub mod token;
 
 pub use id::{EventId, LeaseId, SessionId};
-pub use lifetime::{EndReason, Lifetimes, Verdict};
+pub use lifetime::{Clocks, EndReason, Lifetimes, Timeout, Verdict};
 pub use limits::{Capacity, OnExcess, UserLimit, UserLimits};
 pub use record::{Ended, Session, StoredSession, UserName};
 pub use token::{Generator, OsGenerator, SessionKey, Token};

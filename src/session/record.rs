@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::{EventId, SessionId};
-use super::lifetime::EndReason;
+use super::lifetime::{EndReason, Timeout};
 use super::token::SessionKey;
 use crate::clock::Timestamp;
 
@@ -68,22 +68,25 @@ impl fmt::Debug for UserName {
 }
 
 /// A session, without what changes at every use.
+///
+/// The order of the fields is that in memory: what every look-up reads comes first.
 #[derive(Clone, PartialEq, Eq)]
+#[repr(C)]
 pub struct Session {
-    /// Its handle.
-    pub id: SessionId,
-    /// Whose it is; `None`: anonymous.
-    pub user: Option<UserName>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Its own idle timeout, if it does not follow the configuration.
-    pub idle_timeout: Option<Duration>,
+    pub idle_timeout: Option<Timeout>,
     /// Its own absolute timeout, if it does not follow the configuration.
-    pub absolute_timeout: Option<Duration>,
+    pub absolute_timeout: Option<Timeout>,
     /// Counts the changes of `data`, from 1.
     pub revision: u64,
+    /// Whose it is; `None`: anonymous.
+    pub user: Option<UserName>,
     /// The app's data, as the bytes it gave.
     pub data: Box<[u8]>,
+    /// Its handle.
+    pub id: SessionId,
 }
 
 impl Session {

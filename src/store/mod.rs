@@ -53,6 +53,8 @@ pub struct Terms {
     pub now: Timestamp,
     /// The clocks in force.
     pub lifetimes: Lifetimes,
+    /// How much longer idle clocks run, because a saved activity may be so much older than the true one.
+    pub grace: Duration,
     /// Whether an ended session leaves a notice in the outbox.
     pub notify: bool,
 }
@@ -284,15 +286,7 @@ pub trait Store: Send + Sync + 'static {
     async fn end(&self, whom: Whom, reason: EndReason, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
     /// Ends sessions whose idle or absolute timeout is over and, if `close_stale`, the stale ones: at most `max`.
-    ///
-    /// Idle clocks wait `grace` longer, because a saved activity may be so much too old.
-    async fn claim_due(
-        &self,
-        close_stale: bool,
-        grace: Duration,
-        max: usize,
-        terms: Terms,
-    ) -> Result<Vec<Ended>, StoreError>;
+    async fn claim_due(&self, close_stale: bool, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
     /// Ends surplus sessions of users above their limit, as the limit's policy says, at most `max`.
     /// Under [`OnExcess::Reject`](crate::session::OnExcess::Reject) nobody ends.

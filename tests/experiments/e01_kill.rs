@@ -163,7 +163,7 @@ fn fill(place: &Place) -> Others {
         let generator: Arc<dyn Generator> = Arc::new(OsGenerator);
         let now = SystemClock::new().now().at;
         let lifetimes = sessgate::config::settings::Settings::default().lifetimes.clocks;
-        let terms = Terms { now, lifetimes, notify: false };
+        let terms = Terms { now, lifetimes, grace: Duration::ZERO, notify: false };
         let store = Arc::new(EmbeddedStore::open(place.store_path(), now, Arc::clone(&generator)).unwrap());
         let mut creations = JoinSet::new();
         for n in 0..MILLION {

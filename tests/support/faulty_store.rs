@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
@@ -174,14 +173,8 @@ impl Store for FaultyStore {
         self.call(Op::End, self.inner.end(whom, reason, self.at_most(max), terms)).await
     }
 
-    async fn claim_due(
-        &self,
-        close_stale: bool,
-        grace: Duration,
-        max: usize,
-        terms: Terms,
-    ) -> Result<Vec<Ended>, StoreError> {
-        self.call(Op::ClaimDue, self.inner.claim_due(close_stale, grace, self.at_most(max), terms)).await
+    async fn claim_due(&self, close_stale: bool, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
+        self.call(Op::ClaimDue, self.inner.claim_due(close_stale, self.at_most(max), terms)).await
     }
 
     async fn trim_users(&self, limits: &UserLimits, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {

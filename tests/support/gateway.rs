@@ -57,7 +57,7 @@ impl TestGateway {
         let before = Arc::clone(&self.gateway.settings());
         let mut settings = Settings::clone(&before);
         // No entry is as small as that.
-        settings.limits.memory_bytes = 1;
+        (settings.limits.memory_sessions, settings.limits.memory_bytes) = (1, 1);
         self.gateway.apply(&Arc::new(settings));
         self.gateway.apply(&before);
     }

@@ -6,7 +6,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
@@ -104,8 +103,8 @@ impl Plan {
     }
 
     /// The expired, the longest overdue first.
-    fn expired(&self, grace: Duration) -> Vec<(StoredSession, EndReason)> {
-        let Terms { now, lifetimes, .. } = self.terms;
+    fn expired(&self) -> Vec<(StoredSession, EndReason)> {
+        let Terms { now, lifetimes, grace, .. } = self.terms;
         let mut expired: Vec<_> = self
             .remaining
             .iter()
@@ -124,8 +123,8 @@ impl Plan {
     }
 
     /// The stale, the longest unused first.
-    fn stale(&self, grace: Duration) -> Vec<StoredSession> {
-        let Terms { now, lifetimes, .. } = self.terms;
+    fn stale(&self) -> Vec<StoredSession> {
+        let Terms { now, lifetimes, grace, .. } = self.terms;
         let is_stale = |session: &&StoredSession| now.since(session.last_activity) >= lifetimes.stale_after + grace;
         let mut stale: Vec<_> = self.remaining.iter().filter(is_stale).cloned().collect();
         stale.sort_by_key(|session| session.last_activity);
@@ -162,14 +161,13 @@ impl Plan {
     /// the next is looked at.
     fn make_room(&mut self, newcomer: Option<&StoredSession>, cap: Capacity, max: usize) {
         type Kind = fn(&Plan, Option<&UserName>) -> Option<StoredSession>;
-        let expired: Kind = |plan, _| plan.expired(Duration::ZERO).into_iter().map(|(session, _)| session).next();
+        let expired: Kind = |plan, _| plan.expired().into_iter().map(|(session, _)| session).next();
         let own: Kind = |plan, user| {
             let heaviest = plan.heaviest().map_or(0, |(_, most)| most);
             plan.oldest(user).into_iter().next().filter(|_| user.is_some_and(|user| plan.count(user) == heaviest))
         };
-        let stale: Kind = |plan, _| plan.stale(Duration::ZERO).into_iter().next();
-        let stale_anonymous: Kind =
-            |plan, _| plan.stale(Duration::ZERO).into_iter().find(|session| session.session.user.is_none());
+        let stale: Kind = |plan, _| plan.stale().into_iter().next();
+        let stale_anonymous: Kind = |plan, _| plan.stale().into_iter().find(|session| session.session.user.is_none());
         let anonymous: Kind = |plan, _| plan.oldest(None).into_iter().next();
         let heaviest: Kind = |plan, user| {
             let (heaviest, count) = plan.heaviest()?;
@@ -187,8 +185,8 @@ impl Plan {
         for kind in kinds {
             while self.victims.len() < most && !self.fits(newcomer, cap) {
                 let Some(victim) = kind(self, user) else { break };
-                let Terms { now, lifetimes, .. } = self.terms;
-                let reason = match lifetimes.judge(&victim.session, victim.last_activity, now) {
+                let Terms { now, lifetimes, grace, .. } = self.terms;
+                let reason = match lifetimes.judge(&victim.session, victim.last_activity + grace, now) {
                     Verdict::Expired(reason) => reason,
                     Verdict::Live { .. } => EndReason::StorageCap,
                 };
@@ -227,7 +225,7 @@ impl Store for ModelStore {
         let mut state = self.open()?;
         let mut plan = Plan::new(&state, &terms);
         if let Some(user) = &new.session.user {
-            for (victim, reason) in plan.expired(Duration::ZERO) {
+            for (victim, reason) in plan.expired() {
                 if victim.session.user.as_ref() == Some(user) {
                     plan.take(&victim, reason);
                 }
@@ -316,20 +314,14 @@ impl Store for ModelStore {
         Ok(self.end_all(&mut state, victims, &terms))
     }
 
-    async fn claim_due(
-        &self,
-        close_stale: bool,
-        grace: Duration,
-        max: usize,
-        terms: Terms,
-    ) -> Result<Vec<Ended>, StoreError> {
+    async fn claim_due(&self, close_stale: bool, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
         let mut state = self.open()?;
         let mut plan = Plan::new(&state, &terms);
-        for (victim, reason) in plan.expired(grace) {
+        for (victim, reason) in plan.expired() {
             plan.take(&victim, reason);
         }
         if close_stale {
-            for victim in plan.stale(grace) {
+            for victim in plan.stale() {
                 plan.take(&victim, EndReason::Stale);
             }
         }

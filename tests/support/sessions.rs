@@ -76,7 +76,7 @@ pub fn lifetimes() -> Lifetimes {
 
 /// A step at `now`, with those clocks and notices.
 pub fn terms(now: Timestamp) -> Terms {
-    Terms { now, lifetimes: lifetimes(), notify: true }
+    Terms { now, lifetimes: lifetimes(), grace: Duration::ZERO, notify: true }
 }
 
 /// At most so many sessions a user.

@@ -9,7 +9,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
@@ -235,14 +234,8 @@ impl Store for EmbeddedStore {
         self.write(0, move |steps| steps.end(&whom, reason, max, &terms)).await
     }
 
-    async fn claim_due(
-        &self,
-        close_stale: bool,
-        grace: Duration,
-        max: usize,
-        terms: Terms,
-    ) -> Result<Vec<Ended>, StoreError> {
-        self.write(0, move |steps| steps.claim_due(close_stale, grace, max, &terms)).await
+    async fn claim_due(&self, close_stale: bool, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {
+        self.write(0, move |steps| steps.claim_due(close_stale, max, &terms)).await
     }
 
     async fn trim_users(&self, limits: &UserLimits, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError> {

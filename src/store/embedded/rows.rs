@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::ledger::Holding;
 use crate::clock::Timestamp;
-use crate::session::{EndReason, Lifetimes, Session, SessionId, SessionKey, StoredSession, UserName, Verdict};
+use crate::session::{EndReason, Lifetimes, Session, SessionId, SessionKey, StoredSession, Timeout, UserName, Verdict};
 use crate::store::Cursor;
 
 /// A row without its data.
@@ -175,11 +175,6 @@ pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-/// A duration for a column, in milliseconds.
-pub(super) fn millis(duration: Option<Duration>) -> Option<i64> {
-    duration.map(|duration| number(duration.as_millis()))
-}
-
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
@@ -188,8 +183,9 @@ pub(super) fn user(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<User
     Ok(row.get_ref(column)?.as_str_or_null()?.map(UserName::from_stored))
 }
 
-fn duration(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Duration>> {
-    Ok(row.get_ref(column)?.as_i64_or_null()?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+fn timeout(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timeout>> {
+    let ms = row.get_ref(column)?.as_i64_or_null()?;
+    Ok(ms.map(|ms| Timeout::of(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))))
 }
 
 fn stored(row: &Row<'_>, data: Box<[u8]>) -> rusqlite::Result<StoredSession> {
@@ -199,8 +195,8 @@ fn stored(row: &Row<'_>, data: Box<[u8]>) -> rusqlite::Result<StoredSession> {
             id: SessionId::from_bytes(row.get(2)?),
             user: user(row, 3)?,
             created_at: time(row, 4)?,
-            idle_timeout: duration(row, 6)?,
-            absolute_timeout: duration(row, 7)?,
+            idle_timeout: timeout(row, 6)?,
+            absolute_timeout: timeout(row, 7)?,
             revision: count(row, 8)?,
             data,
         },

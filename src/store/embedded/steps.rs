@@ -4,17 +4,18 @@
 //! nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::ledger::{Holding, Ledger};
 use super::plan::{Plan, Room};
 use super::reserve::{Reserve, STEP_WHEN_FULL};
-use super::rows::{self, Clocks, Found, millis, number};
+use super::rows::{self, Clocks, Found, number};
 use super::{outbox, schema};
 use crate::clock::Timestamp;
-use crate::session::{Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionKey, StoredSession, UserLimits};
+use crate::session::{
+    Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionKey, StoredSession, Timeout, UserLimits,
+};
 use crate::store::{CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom};
 
 const INSERT: &str = "INSERT INTO sessions \
@@ -48,7 +49,7 @@ impl Steps {
             return Ok(Err(CreateError::Store(full())));
         }
         let mark = self.ledger.mark();
-        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms, Duration::ZERO));
+        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms));
         let refused = 'refused: {
             if let Some(user) = &new.session.user {
                 plan.expired_of(user)?;
@@ -145,21 +146,15 @@ impl Steps {
             Whom::Id(id) => rows::one(&self.conn, rows::BY_ID, id.as_bytes())?.into_iter().collect(),
             Whom::User(user) => rows::all(&self.conn, rows::OF_USER, &[&user.as_str(), &number(max)])?,
         };
-        self.end_planned(terms, Duration::ZERO, |plan| {
+        self.end_planned(terms, |plan| {
             plan.choose(found, reason);
             Ok(())
         })
     }
 
-    pub(super) fn claim_due(
-        &mut self,
-        close_stale: bool,
-        grace: Duration,
-        max: usize,
-        terms: &Terms,
-    ) -> rusqlite::Result<Vec<Ended>> {
+    pub(super) fn claim_due(&mut self, close_stale: bool, max: usize, terms: &Terms) -> rusqlite::Result<Vec<Ended>> {
         let max = self.at_most(max);
-        self.end_planned(terms, grace, |plan| {
+        self.end_planned(terms, |plan| {
             plan.expired(max)?;
             let left = max - plan.len();
             if close_stale && left > 0 { plan.stale(left) } else { Ok(()) }
@@ -177,7 +172,7 @@ impl Steps {
         }
         let max = self.at_most(max);
         let surplus = self.ledger.surplus(limits, max as u64);
-        self.end_planned(terms, Duration::ZERO, |plan| {
+        self.end_planned(terms, |plan| {
             for (user, surplus) in surplus {
                 let left = max - plan.len();
                 if left == 0 {
@@ -191,7 +186,7 @@ impl Steps {
 
     pub(super) fn make_room(&mut self, target: Capacity, max: usize, terms: &Terms) -> rusqlite::Result<Vec<Ended>> {
         let room = Room { cap: target, sessions: 0, bytes: 0, max: self.at_most(max) };
-        self.end_planned(terms, Duration::ZERO, |plan| plan.room(&room))
+        self.end_planned(terms, |plan| plan.room(&room))
     }
 
     pub(super) fn take_notices(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<Vec<Notice>> {
@@ -226,8 +221,8 @@ impl Steps {
             session.user.as_ref().map(crate::session::UserName::as_str),
             session.created_at.as_millis(),
             last_activity.as_millis(),
-            millis(session.idle_timeout),
-            millis(session.absolute_timeout),
+            session.idle_timeout.map(Timeout::as_millis),
+            session.absolute_timeout.map(Timeout::as_millis),
             number(session.revision),
             number(size),
             &session.data[..],
@@ -239,10 +234,9 @@ impl Steps {
     fn end_planned(
         &mut self,
         terms: &Terms,
-        grace: Duration,
         choose: impl FnOnce(&mut Plan<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<Vec<Ended>> {
-        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms, grace));
+        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms));
         choose(&mut plan)?;
         let victims = plan.chosen();
         self.end_chosen(victims, terms)
@@ -274,8 +268,8 @@ impl Steps {
     }
 }
 
-fn clocks(terms: &Terms, grace: Duration) -> Clocks {
-    Clocks { lifetimes: terms.lifetimes, now: terms.now, grace }
+fn clocks(terms: &Terms) -> Clocks {
+    Clocks { lifetimes: terms.lifetimes, now: terms.now, grace: terms.grace }
 }
 
 /// Bytes of data and user name.
