@@ -87,7 +87,7 @@ impl Timeout {
     /// The timeout of that length, at least a millisecond.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self(NonZeroI64::new(millis(length)).unwrap_or(const { NonZeroI64::new(1).unwrap() }))
+        Self(NonZeroI64::new(millis(length).max(1)).unwrap_or(NonZeroI64::MAX))
     }
 
     /// Its length in milliseconds.
