@@ -18,6 +18,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 /// After a jump of one hour, a session with an idle timeout of 25 minutes ends at most 2.5 minutes early or late.
 pub const MAX_SLEW: i64 = 10;
 
+/// The largest correction in one step, however long the last one is ago.
+const LARGEST_STEP_MS: i64 = 100;
+
 /// Differences to the wall clock up to this are noise of ordinary NTP discipline and corrected in one step.
 const STEP_BELOW_MS: i64 = 50;
 
@@ -120,7 +123,7 @@ pub struct Now {
     pub mark: Instant,
 }
 
-/// Where time comes from. Never goes back.
+/// Where time comes from. It never jumps: a correction sets it back by a tenth of a second at most, which callers bear.
 pub trait Clock: Send + Sync + 'static {
     /// Reads the clock once.
     fn now(&self) -> Now;
@@ -198,9 +201,9 @@ impl Clock for SystemClock {
 }
 
 /// How far to move the clock, given that it is `behind` the wall clock (negative: ahead) and that `passed` has gone
-/// by since the last correction, all in milliseconds. At most a tenth of `passed`, so time never goes back.
+/// by since the last correction, all in milliseconds. At most a tenth of `passed`, and of a second.
 fn correction(behind: i64, passed: i64) -> i64 {
-    let most = (passed / MAX_SLEW).max(0);
+    let most = (passed / MAX_SLEW).clamp(0, LARGEST_STEP_MS);
     if (0..=STEP_BELOW_MS).contains(&behind) { behind } else { behind.clamp(-most, most) }
 }
 
@@ -286,9 +289,10 @@ mod tests {
     }
 
     #[test]
-    fn small_lag_is_corrected_at_once_and_time_never_goes_back() {
+    fn small_lag_is_corrected_at_once_and_a_lead_in_small_steps() {
         assert_eq!(correction(40, 1_000), 40);
         assert_eq!(correction(-40, 100), -10);
         assert_eq!(correction(-40, 0), 0);
+        assert_eq!(correction(-5_000, 60_000), -100);
     }
 }

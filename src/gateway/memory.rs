@@ -31,6 +31,12 @@ const ENTRY_OVERHEAD: u64 = 256;
 const WEIGHT_UNIT: u64 = 16;
 /// Timers that one call of [`Memory::advance`] looks at, so that it never holds up its caller for long.
 const TIMERS_PER_ADVANCE: usize = 10_000;
+/// Entries that a pass over all of them looks at between two pauses: a tenth of a millisecond of work.
+const ENTRIES_PER_PAUSE: usize = 512;
+/// The pause.
+const PAUSE: Duration = Duration::from_millis(1);
+/// So few timers are not worth a pass, however many of them are left over.
+const FEW_TIMERS: usize = 1_024;
 /// Buckets that the time until a timer is due is cut into: a timer rings late by at most that part of its delay.
 const TIMER_PRECISION: i64 = 64;
 
@@ -307,22 +313,37 @@ impl Memory {
 
     /// Puts changed rules in force: weighs what is here anew, then fits it into the new capacity.
     ///
-    /// Costs a pass over the entries, which an operator's change of these few keys is worth; look-ups go on meanwhile.
+    /// Costs a pass over the entries, which an operator's change of these few keys is worth. Look-ups go on meanwhile,
+    /// and the pass makes pauses for them, so it blocks its caller for a while: about 2 s a million entries.
     pub(super) fn apply(&self, rules: MemoryRules) {
-        if std::mem::replace(&mut self.timers().rules, rules) == rules {
+        let before = std::mem::replace(&mut self.timers().rules, rules);
+        if before == rules {
             return;
         }
         let (least_weight, capacity) = capacity(rules);
-        self.least_weight.store(least_weight, Ordering::Relaxed);
-        for (key, entry) in self.sessions.iter() {
-            let weight = self.weigh(&entry);
-            let _ = self.sessions.entry(&key, Some(Duration::ZERO), |_, held| {
-                held.weight.store(weight.max(least_weight), Ordering::Relaxed);
-                EntryAction::Retain(())
-            });
+        if self.least_weight.swap(least_weight, Ordering::Relaxed) != least_weight {
+            for (key, entry) in self.unhurried() {
+                let weight = self.weigh(&entry);
+                let _ = self.sessions.entry(&key, Some(Duration::ZERO), |_, held| {
+                    held.weight.store(weight.max(least_weight), Ordering::Relaxed);
+                    EntryAction::Retain(())
+                });
+            }
         }
         self.sessions.set_capacity(capacity);
-        self.rebuild_timers();
+        if (before.stale_after, before.memory_idle) != (rules.stale_after, rules.memory_idle) {
+            self.rebuild_timers();
+        }
+    }
+
+    /// All entries, with a pause now and then for those who need the processor more.
+    fn unhurried(&self) -> impl Iterator<Item = (SessionKey, Arc<Entry>)> {
+        self.sessions.iter().enumerate().map(|(at, entry)| {
+            if at % ENTRIES_PER_PAUSE == ENTRIES_PER_PAUSE - 1 {
+                std::thread::sleep(PAUSE);
+            }
+            entry
+        })
     }
 
     /// Lets time pass: notes entries that have become stale, and drops those unused for `memory_idle`.
@@ -330,6 +351,7 @@ impl Memory {
     /// The cost follows the timers that ring, not what is held. True if more are due than one call may look at.
     pub(super) fn advance(&self, now: Timestamp) -> bool {
         self.shared.about_now.store(now.as_millis(), Ordering::Relaxed);
+        self.drop_left_over_timers();
         for _ in 0..TIMERS_PER_ADVANCE {
             let Some((due, prefix, rules)) = self.timers().ring(now) else { return false };
             let Some(entry) = self.sessions.peek(&prefix) else { continue };
@@ -363,12 +385,13 @@ impl Memory {
     }
 
     fn watch(&self, key: &SessionKey, entry: &Entry) {
-        let mut timers = self.timers();
-        timers.set(KeyPrefix::of(key), entry, entry.last_activity());
-        // Entries that were evicted leave their timers behind; when these are the most, start over.
-        let crowded = timers.len > 1024 && timers.len as u64 > 4 * self.len();
-        drop(timers);
-        if crowded {
+        self.timers().set(KeyPrefix::of(key), entry, entry.last_activity());
+    }
+
+    /// Entries that were evicted leave their timers behind. When these are the most, starts over.
+    fn drop_left_over_timers(&self) {
+        let timers = self.timers().len;
+        if timers > FEW_TIMERS && timers as u64 > 4 * self.len() {
             self.rebuild_timers();
         }
     }

@@ -44,6 +44,8 @@ impl Gateway {
     }
 
     async fn sweep_for_ever(&self) {
+        // What became due while nothing was running.
+        self.sweep().await;
         let mut last = Instant::now();
         loop {
             let due = last + self.settings().lifetimes.sweep_interval;

@@ -216,7 +216,8 @@ catalogue! {
     ).buckets(IDLE);
     lookups: Histograms<(LookupTier, LookupResult)> = Family::new(
         "sessgate_lookup_duration_seconds", ["tier", "result"], Unit::Seconds,
-        "Time to look a session up, by where the answer was found and what it was.",
+        "Time to look a session up, by where the answer was found and what it was. Of those that memory answers every one is \
+         counted and one in 32 is timed.",
     ).buckets(LOOKUP);
     storage_bytes: Gauges<Scope> = Family::new(
         "sessgate_storage_bytes", ["scope"], Unit::Bytes,
