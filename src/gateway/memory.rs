@@ -89,9 +89,7 @@ impl Entry {
     pub(super) fn touch(&self, now: Timestamp, interval: i64) -> bool {
         let now = now.as_millis();
         if self.last_activity.load(Ordering::Relaxed) < now {
-            // Not `fetch_max`, which costs a locked operation: of two uses at once the earlier may win, by as long as its
-            // thread was held up here.
-            self.last_activity.store(now, Ordering::Relaxed);
+            self.last_activity.fetch_max(now, Ordering::Relaxed);
         }
         let saved = self.saved_activity.load(Ordering::Relaxed);
         // Of several that see the same old save, one claims the next.
