@@ -273,12 +273,13 @@ fn top_without_a_terminal_prints_once() {
 fn top_on_a_terminal_draws_until_it_is_interrupted() {
     let place = Place::new("");
     let sidecar = place.start();
+    // `exec`, or a shell in between would die of the Ctrl-C and lend its exit code to script(1).
     let mut terminal = Command::new("script");
     terminal.args([
         "--quiet",
         "--return",
         "--command",
-        &format!("{PROGRAM} top --admin {}", admin(&sidecar)),
+        &format!("exec {PROGRAM} top --admin {}", admin(&sidecar)),
         "/dev/null",
     ]);
     let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script(1) is essential");
