@@ -217,7 +217,7 @@ catalogue! {
     lookups: Histograms<(LookupTier, LookupResult)> = Family::new(
         "sessgate_lookup_duration_seconds", ["tier", "result"], Unit::Seconds,
         "Time to look a session up, by where the answer was found and what it was. Of those that memory answers every one is \
-         counted and one in 32 is timed.",
+         counted and one in 128 is timed, or all while they are slow.",
     ).buckets(LOOKUP);
     storage_bytes: Gauges<Scope> = Family::new(
         "sessgate_storage_bytes", ["scope"], Unit::Bytes,

@@ -324,6 +324,12 @@ impl<L: LabelSet> Histograms<L> {
             _ => u64::try_from(took.as_millis()),
         }
         .unwrap_or(u64::MAX);
+        self.observe_units(labels, units);
+    }
+
+    /// Records a duration in the units of the bounds.
+    #[inline]
+    pub(super) fn observe_units(&self, labels: L, units: u64) {
         // Linear from below: what is frequent is fast, and a slow look-up does not notice twenty comparisons.
         let bucket = self.bounds.iter().position(|&bound| units <= bound).unwrap_or(self.bounds.len());
         let first = labels.index() * self.stride();

@@ -127,6 +127,12 @@ impl Metrics {
         self.families.lookups.observe((tier, result), took);
     }
 
+    /// A look-up was answered from memory, in so many nanoseconds.
+    #[inline]
+    pub fn memory_lookup(&self, result: LookupResult, took: u64) {
+        self.families.lookups.observe_units((LookupTier::Memory, result), took);
+    }
+
     /// The store was called.
     pub fn store_operation(&self, op: StoreOp, outcome: Outcome, took: Duration) {
         self.families.store_operations.observe((op, outcome), took);
