@@ -28,7 +28,6 @@ mod live_clocks;
 mod manage;
 pub mod memory;
 mod outbox;
-mod stopwatch;
 mod sweep;
 mod touches;
 
@@ -39,7 +38,6 @@ use limits::storage_cap::Watermarks;
 use live_clocks::LiveClocks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
-use stopwatch::Stopwatch;
 use touches::Touches;
 
 /// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
@@ -155,12 +153,14 @@ impl Gateway {
     #[expect(clippy::inline_always, reason = "a call and the way of its result through memory are a tenth of a hit")]
     #[inline(always)]
     pub fn look_up_in_memory(&self, key: &SessionKey, slide: Slide) -> MemoryLookUp {
-        let watch = Stopwatch::start();
+        let watch = self.metrics.watch_hit();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
-        let view = self.use_entry(key, entry, slide, self.clock.recent());
-        let result = if view.is_some() { LookupResult::Hit } else { LookupResult::Expired };
-        self.metrics.memory_lookup(result, watch.stop());
-        view.map_or(MemoryLookUp::Expired, MemoryLookUp::Hit)
+        let Some(view) = self.use_entry(key, entry, slide, self.clock.recent()) else {
+            self.metrics.lookup(LookupTier::Memory, LookupResult::Expired, watch.elapsed());
+            return MemoryLookUp::Expired;
+        };
+        watch.hit();
+        MemoryLookUp::Hit(view)
     }
 
     /// Looks a session up.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// never a count. A sidecar on 8 cores has 8 event loops and a dozen threads that count rarely.
 const OWNED: usize = 24;
 /// The copy of those that own none.
-const SHARED: usize = OWNED;
+pub(super) const SHARED: usize = OWNED;
 /// Unused counters at either end of a copy, so that it shares nothing with its neighbours in memory of what processors
 /// fetch at once: two cache lines of 64 bytes on x86, one of 128 on some ARM.
 const MARGIN: usize = 16;
@@ -75,9 +75,9 @@ thread_local! {
 
 const UNSET: usize = usize::MAX;
 
-/// The copy that the current thread adds to.
+/// The copy that the current thread adds to: its own, or [`SHARED`].
 #[inline]
-fn copy() -> usize {
+pub(super) fn copy() -> usize {
     match COPY.get() {
         UNSET => borrow(),
         copy => copy,
@@ -117,16 +117,23 @@ impl Drop for Loan {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
+pub(super) mod tests {
+    use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
     use super::*;
+
+    /// Tests that need a copy, and those that borrow all there are, take turns.
+    pub(in super::super) fn copies_to_lend() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     const CELL: usize = 1;
 
     #[test]
     fn nothing_is_lost_with_more_threads_than_copies() {
         const THREADS: usize = OWNED * 2;
+        let _copies = copies_to_lend();
         let (cells, all_here) = (Cells::new(2), Barrier::new(THREADS));
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -143,6 +150,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_lent_to_one_thread_at_a_time_and_comes_back() {
+        let _copies = copies_to_lend();
         let cells = Cells::new(1);
         for _ in 0..OWNED * 4 {
             std::thread::scope(|scope| scope.spawn(|| cells.mine().add(0, 1)).join().unwrap());
