@@ -70,7 +70,7 @@ const _: () = assert!(OWNED <= u32::BITS as usize);
 thread_local! {
     /// The current thread's copy, without a destructor so that it is fast to read.
     static COPY: Cell<usize> = const { Cell::new(UNSET) };
-    static LOAN: Loan = Loan::take();
+    static LOAN: Loan = Loan::take(&LENT);
 }
 
 const UNSET: usize = usize::MAX;
@@ -94,78 +94,67 @@ fn borrow() -> usize {
 
 /// A thread's right to a copy, while it lives.
 struct Loan {
+    lent: &'static AtomicU32,
     copy: usize,
 }
 
 impl Loan {
-    fn take() -> Self {
+    fn take(lent: &'static AtomicU32) -> Self {
         let lowest_free = |lent: u32| ((lent.trailing_ones() as usize) < OWNED).then(|| lent | (lent + 1));
         // Acquires what the copy's last owner has counted.
-        let before = LENT.fetch_update(Ordering::Acquire, Ordering::Relaxed, lowest_free);
-        Self { copy: before.map_or(SHARED, |lent| lent.trailing_ones() as usize) }
+        let before = lent.fetch_update(Ordering::Acquire, Ordering::Relaxed, lowest_free);
+        Self { lent, copy: before.map_or(SHARED, |lent| lent.trailing_ones() as usize) }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        if self.copy != SHARED {
+            self.lent.fetch_and(!(1 << self.copy), Ordering::Release);
+        }
         // What this thread counts from now on goes where all may count.
         COPY.set(SHARED);
-        if self.copy != SHARED {
-            LENT.fetch_and(!(1 << self.copy), Ordering::Release);
-        }
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+mod tests {
+    use std::sync::Barrier;
 
     use super::*;
-
-    /// Tests that need a copy, and those that borrow all there are, take turns.
-    pub(in super::super) fn copies_to_lend() -> MutexGuard<'static, ()> {
-        static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    const CELL: usize = 1;
 
     #[test]
     fn nothing_is_lost_with_more_threads_than_copies() {
         const THREADS: usize = OWNED * 2;
-        let _copies = copies_to_lend();
         let (cells, all_here) = (Cells::new(2), Barrier::new(THREADS));
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    cells.mine().add(CELL, 2);
+                    cells.mine().add(1, 2);
                     all_here.wait();
-                    (1..1_000).for_each(|_| cells.mine().add(CELL, 2));
+                    (1..1_000).for_each(|_| cells.mine().add(1, 2));
                 });
             }
         });
-        assert_eq!(cells.read(CELL), THREADS as u64 * 2 * 1_000);
+        assert_eq!(cells.read(1), THREADS as u64 * 2 * 1_000);
         assert_eq!(cells.read(0), 0);
     }
 
     #[test]
     fn a_copy_is_lent_to_one_thread_at_a_time_and_comes_back() {
-        let _copies = copies_to_lend();
-        let cells = Cells::new(1);
-        for _ in 0..OWNED * 4 {
-            std::thread::scope(|scope| scope.spawn(|| cells.mine().add(0, 1)).join().unwrap());
-        }
-        assert_eq!(cells.read(0), OWNED as u64 * 4);
-        let both = Barrier::new(2);
-        let claim = || {
-            let copy = copy();
-            both.wait();
-            copy
-        };
-        let (one, other) = std::thread::scope(|scope| {
-            let (one, other) = (scope.spawn(claim), scope.spawn(claim));
-            (one.join().unwrap(), other.join().unwrap())
+        // In a thread of its own: a loan that ends takes the thread's copy away.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                static LENT: AtomicU32 = AtomicU32::new(0);
+                let mut loans: Vec<_> = (0..OWNED + 2).map(|_| Loan::take(&LENT)).collect();
+                let copies = loans.iter().map(|loan| loan.copy);
+                assert!(copies.eq((0..OWNED).chain([SHARED, SHARED])));
+                drop(loans.pop());
+                drop(loans.remove(5));
+                assert_eq!(Loan::take(&LENT).copy, 5);
+                drop(loans);
+                assert_eq!(LENT.load(Ordering::Relaxed), 0);
+            });
         });
-        assert!(one != other || one == SHARED, "both have {one}");
     }
 }

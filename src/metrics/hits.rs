@@ -6,6 +6,7 @@
 //! the runs under way in, so that no hit is ever missing from it.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cells::{SHARED, copy};
@@ -17,8 +18,8 @@ const EVERY: u64 = 128;
 const ORDINARY: u64 = 50_000;
 /// Buckets that there is room for, the unbounded one included.
 const BUCKETS: usize = 20;
-/// How often a scrape looks again at a block that is being changed before it takes it as it is. A change lasts a few
-/// nanoseconds, unless its thread is held up in the middle of it.
+/// How often a scrape looks at a block that is being changed. A change lasts a few nanoseconds, unless its thread is held
+/// up in the middle of it: then what the last scrape saw has to do.
 const LOOKS: u32 = 10_000;
 
 /// The histogram of the hits in memory.
@@ -26,6 +27,16 @@ pub struct HitMeter {
     bounds: &'static [u64],
     /// One a thread that owns a copy of the counters, and the one of all other threads.
     blocks: Box<[Block; SHARED + 1]>,
+    /// What the last reading saw in each of them.
+    seen: Mutex<Box<[Seen; SHARED + 1]>>,
+}
+
+/// What is in a block at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    hits: Hits,
+    run: u64,
+    took: u64,
 }
 
 /// What one thread has counted. As large as what processors fetch at once, so that no thread disturbs another.
@@ -43,7 +54,7 @@ struct Block {
 }
 
 /// The hits up to now.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hits {
     /// By bucket, not cumulative.
     pub(super) buckets: [u64; BUCKETS],
@@ -55,6 +66,8 @@ pub(super) struct Hits {
 #[must_use]
 pub struct HitWatch<'m> {
     meter: &'m HitMeter,
+    /// Which block counts it.
+    copy: usize,
     started: Option<Instant>,
 }
 
@@ -62,32 +75,36 @@ impl HitMeter {
     /// No hits yet. The bounds are those of the histogram's buckets, in nanoseconds.
     pub(super) fn new(bounds: &'static [u64]) -> Self {
         assert!(bounds.len() < BUCKETS, "there are more buckets than room for them");
-        Self { bounds, blocks: Box::new(std::array::from_fn(|_| Block::default())) }
+        Self { bounds, blocks: Box::new(std::array::from_fn(|_| Block::default())), seen: Mutex::default() }
     }
 
     /// A look-up begins.
     #[inline]
     pub fn start(&self) -> HitWatch<'_> {
-        let run = self.mine().run.load(Ordering::Relaxed);
-        let due = run == 0 || run >= EVERY;
-        HitWatch { meter: self, started: due.then(Instant::now) }
+        self.start_as(copy())
     }
 
-    /// All hits up to now.
+    /// The same on the thread that owns a copy.
+    #[inline]
+    fn start_as(&self, copy: usize) -> HitWatch<'_> {
+        let run = self.blocks[copy].run.load(Ordering::Relaxed);
+        let due = run == 0 || run >= EVERY;
+        HitWatch { meter: self, copy, started: due.then(Instant::now) }
+    }
+
+    /// All hits up to now. No figure is ever below that of an earlier reading.
     pub(super) fn read(&self) -> Hits {
         let mut all = Hits::default();
-        for block in self.blocks.iter() {
-            let (hits, run, took) = block.read();
+        // A panic between two blocks leaves nothing half done.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (block, seen) in self.blocks.iter().zip(seen.iter_mut()) {
+            *seen = block.read().unwrap_or(*seen);
+            let Seen { hits, run, took } = *seen;
             all.buckets.iter_mut().zip(hits.buckets).for_each(|(all, hits)| *all += hits);
             all.buckets[self.bucket(took)] += run;
             all.sum = all.sum.wrapping_add(hits.sum).wrapping_add(run.wrapping_mul(took));
         }
         all
-    }
-
-    #[inline]
-    fn mine(&self) -> &Block {
-        &self.blocks[copy()]
     }
 
     fn bucket(&self, took: u64) -> usize {
@@ -96,9 +113,9 @@ impl HitMeter {
 
     #[cold]
     #[inline(never)]
-    fn timed(&self, took: u64) {
-        let (block, bucket) = (self.mine(), self.bucket(took));
-        if copy() == SHARED {
+    fn timed(&self, copy: usize, took: u64) {
+        let (block, bucket) = (&self.blocks[copy], self.bucket(took));
+        if copy == SHARED {
             // Many threads add here, so there are no runs: each hit is timed.
             block.buckets[bucket].fetch_add(1, Ordering::Relaxed);
             block.sum.fetch_add(took, Ordering::Relaxed);
@@ -120,10 +137,10 @@ impl HitWatch<'_> {
     #[inline]
     pub fn hit(self) {
         if let Some(started) = self.started {
-            self.meter.timed(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            self.meter.timed(self.copy, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         } else {
             // Nobody else writes here, and the run is not over.
-            let run = &self.meter.mine().run;
+            let run = &self.meter.blocks[self.copy].run;
             run.store(run.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
@@ -131,7 +148,7 @@ impl HitWatch<'_> {
     /// How long the look-up has taken up to now; if it is not timed, what the last one took.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        let last = || Duration::from_nanos(self.meter.mine().took.load(Ordering::Relaxed));
+        let last = || Duration::from_nanos(self.meter.blocks[self.copy].took.load(Ordering::Relaxed));
         self.started.map_or_else(last, |started| started.elapsed())
     }
 }
@@ -153,58 +170,49 @@ impl Block {
         self.sum.store(sum, Ordering::Relaxed);
     }
 
-    /// What is in the buckets, the run under way and what each of it took: all of the same moment.
-    fn read(&self) -> (Hits, u64, u64) {
-        let mut looks = 0;
-        loop {
-            let before = self.changes.load(Ordering::Acquire);
-            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    /// What is in it. `None`: its thread is held up in the middle of a change.
+    fn read(&self) -> Option<Seen> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for _ in 0..LOOKS {
+            let changes = self.changes.load(Ordering::Acquire);
             let hits = Hits { buckets: std::array::from_fn(|at| load(&self.buckets[at])), sum: load(&self.sum) };
-            let (run, took) = (load(&self.run), load(&self.took));
+            let seen = Seen { hits, run: load(&self.run), took: load(&self.took) };
             fence(Ordering::Acquire);
-            looks += 1;
-            if (before.is_multiple_of(2) && load(&self.changes) == before) || looks == LOOKS {
-                return (hits, run, took);
+            if changes.is_multiple_of(2) && load(&self.changes) == changes {
+                return Some(seen);
             }
             std::hint::spin_loop();
         }
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
     use std::sync::atomic::AtomicBool;
 
-    use super::super::cells::tests::copies_to_lend;
     use super::*;
 
     const BOUNDS: [u64; 3] = [100, 10_000, 1_000_000];
+    /// A copy that the test owns, as the meter is its own.
+    const MINE: usize = 3;
 
     fn total(hits: &Hits) -> u64 {
         hits.buckets.iter().sum()
     }
 
-    /// In a thread of its own, so that it has a run of its own.
-    fn alone<T: Send>(test: impl FnOnce() -> T + Send) -> T {
-        let _copies = copies_to_lend();
-        std::thread::scope(|scope| scope.spawn(test).join().unwrap())
-    }
-
     #[test]
     fn after_an_ordinary_hit_the_next_repeat_it_and_after_a_slow_one_none() {
         let meter = HitMeter::new(&BOUNDS);
-        alone(|| {
-            for (took, repeats) in [(7, EVERY - 1), (ORDINARY, EVERY - 1), (ORDINARY + 1, 0), (8, EVERY - 1)] {
-                meter.timed(took);
-                for turn in 0..repeats {
-                    let watch = meter.start();
-                    assert!(watch.started.is_none(), "{turn} after {took}");
-                    watch.hit();
-                }
-                assert!(meter.start().started.is_some(), "the one after {repeats} is timed");
+        for (took, repeats) in [(7, EVERY - 1), (ORDINARY, EVERY - 1), (ORDINARY + 1, 0), (8, EVERY - 1)] {
+            meter.timed(MINE, took);
+            for turn in 0..repeats {
+                let watch = meter.start_as(MINE);
+                assert!(watch.started.is_none(), "{turn} after {took}");
+                watch.hit();
             }
-        });
+            assert!(meter.start_as(MINE).started.is_some(), "the one after {repeats} is timed");
+        }
         let hits = meter.read();
         assert_eq!(hits.buckets[..4], [2 * EVERY, 0, EVERY + 1, 0]);
         assert_eq!(hits.sum, EVERY * (7 + 8 + ORDINARY) + ORDINARY + 1);
@@ -213,41 +221,43 @@ mod tests {
     #[test]
     fn a_hit_is_in_the_very_next_reading() {
         let meter = HitMeter::new(&BOUNDS);
-        alone(|| {
-            for count in 1..=3 * EVERY {
-                meter.start().hit();
-                assert_eq!(total(&meter.read()), count);
-            }
-        });
+        for count in 1..=3 * EVERY {
+            meter.start_as(MINE).hit();
+            assert_eq!(total(&meter.read()), count);
+        }
     }
 
     #[test]
     fn a_dropped_watch_leaves_its_turn_to_the_next() {
         let meter = HitMeter::new(&BOUNDS);
-        alone(|| {
-            drop(meter.start());
-            assert!(meter.start().started.is_some());
-        });
+        drop(meter.start_as(MINE));
+        assert!(meter.start_as(MINE).started.is_some());
         assert_eq!(meter.read(), Hits::default());
     }
 
     #[test]
-    fn nothing_is_lost_with_more_threads_than_blocks() {
-        const THREADS: u64 = SHARED as u64 * 2;
-        const HITS: u64 = 2_000;
-        let _copies = copies_to_lend();
+    fn nothing_is_lost_by_threads_that_share_or_own_their_block() {
+        const HITS: u64 = 20_000;
         let meter = HitMeter::new(&BOUNDS);
-        let all_here = Barrier::new(SHARED * 2);
         std::thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    meter.start().hit();
-                    all_here.wait();
-                    (1..HITS).for_each(|_| meter.start().hit());
-                });
+            for copy in [SHARED, SHARED, SHARED, MINE] {
+                let meter = &meter;
+                scope.spawn(move || (0..HITS).for_each(|_| meter.start_as(copy).hit()));
             }
         });
-        assert_eq!(total(&meter.read()), THREADS * HITS);
+        assert_eq!(total(&meter.read()), 4 * HITS);
+    }
+
+    #[test]
+    fn a_change_that_is_held_up_holds_up_no_reading() {
+        let meter = HitMeter::new(&BOUNDS);
+        meter.timed(MINE, 7);
+        let before = meter.read();
+        meter.blocks[MINE].change(|block| {
+            block.add(0, 1, 7);
+            assert_eq!(meter.read(), before);
+        });
+        assert_eq!(total(&meter.read()), 2);
     }
 
     #[test]
@@ -263,11 +273,9 @@ mod tests {
                     assert_eq!(hits.sum, total(&hits) * TOOK);
                 }
             });
-            alone(|| {
-                for hit in 0..HITS {
-                    if hit % 2 == 0 { meter.timed(TOOK) } else { meter.start().hit() }
-                }
-            });
+            for hit in 0..HITS {
+                if hit % 2 == 0 { meter.timed(MINE, TOOK) } else { meter.start_as(MINE).hit() }
+            }
             done.store(true, Ordering::Relaxed);
         });
         assert_eq!(total(&meter.read()), HITS);
