@@ -66,6 +66,7 @@ class Process:
                     self._gone += len(self._lines) == KEPT_LINES
                     self._lines.append(line.rstrip("\n"))
                     self._news.notify_all()
+        self._child.wait()
         with self._news:
             self._ended = True
             self._news.notify_all()
