@@ -61,7 +61,7 @@ WARNINGS = (
     Incident("many-ips", "SessgateCapReached", "many-ips", number=PERCENT, during=40, muted=("SessgateNearCap",),
              also=("SessgateCapImminent",)),
     Incident("hoarder", "SessgateUserHoarding", "hoarder", WARNING, number=r"holds \d+", during=60),
-    Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, during=60, least=30),
+    Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, before=5, during=60, people=0.08),
     Incident("sweep", "SessgateSweepStuck", "frozen-sweep", WARNING, number=DURATION, before=40, during=60),
     Incident("reload", "SessgateConfigReloadFailed", "bad-reload", WARNING, number="sessgate check", during=30),
     Incident("hooks", "SessgateHookFailures", "hook-down", WARNING, number=PERCENT, during=60, people=1.0),

@@ -14,6 +14,7 @@ import yaml
 
 from tools.pages import shorten
 from tools.pages.incidents import Incident
+from tools.processes import CleanExit
 from tools.scenarios.faults import Fault
 from tools.servers import REPOSITORY, Alertmanager, Prometheus, ScrapeJob, Sidecar, WebhookReceiver
 
@@ -73,7 +74,7 @@ def short_rules(directory: Path, factor: float) -> Path:
 @contextlib.contextmanager
 def running(incidents: Sequence[Incident], factor: float) -> Iterator[Stack]:
     """Starts everything, and stops it whatever happens."""
-    with contextlib.ExitStack() as stack:
+    with CleanExit() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sessgate-pages-")))
         sidecars = {incident.name: Sidecar(_config(incident, factor)) for incident in incidents}
         for sidecar in sidecars.values():
