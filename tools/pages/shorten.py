@@ -27,7 +27,7 @@ DURATION = rf"(?:{ONE})+"
 """A duration as Prometheus writes it, such as `23h30m`."""
 SECONDS = 900
 """Multiples of this in an expression are seconds: quarters of an hour."""
-TOKEN = re.compile(rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>[A-Za-z_:][\w:]*)|(?P<time>{DURATION})\b|(?P<number>\d+(?:\.\d+)?)""")
+TOKEN = re.compile(rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)|(?P<time>{DURATION})\b|(?P<number>\d+(?:\.\d+)?)""")
 
 
 def seconds(duration: str) -> float:

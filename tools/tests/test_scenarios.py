@@ -23,7 +23,7 @@ from tools.scenarios.player import MOST_WAITING
 from tools.servers import REPOSITORY, Sidecar, sidecar_program
 
 RULES = REPOSITORY / "alerts/sessgate.rules.yml"
-SHORT = Timing(1.0, 3.0, 1.0)
+SHORT = Timing(0.5, 3.0, 0.5)
 
 
 def planned(name: str, seed: int = 7, timing: Timing = Timing.of(60), scale: float = 1.0) -> list[Call]:
@@ -135,7 +135,7 @@ class Plays(unittest.TestCase):
 
     def test_people_are_served(self) -> None:
         with Sidecar() as sidecar:
-            report = played("normal-day", sidecar, Timing(0, 6, 0), scale=3)
+            report = played("normal-day", sidecar, Timing(0, 4, 0), scale=5)
             print(report)
             self.assertGreater(report.count("look up", "200"), 50)
             self.assertEqual(report.count("create"), report.count("create", "201"))
@@ -152,7 +152,7 @@ class Plays(unittest.TestCase):
     def test_the_knob_is_turned_back_when_trouble_is_over(self) -> None:
         limit = 'sessgate_sessions_limit{tier="storage",scope="local"}'
         with Sidecar() as sidecar:
-            report = played("rush", sidecar, Timing(1, 5, 1), scale=0.5)
+            report = played("rush", sidecar, Timing(0.5, 4, 0.5), scale=0.5)
             self.assertGreater(report.count("create", "507 storage_full"), 100)
             wait_until("there is no cap any more", lambda: sidecar.metric(limit) == float("inf"), 10)
             self.assertEqual(sidecar.config, {})
@@ -165,7 +165,7 @@ class Plays(unittest.TestCase):
 
     def test_a_frozen_sweep_fails_and_thaws(self) -> None:
         with Sidecar() as sidecar:
-            played("frozen-sweep", sidecar, Timing(0.5, 5, 0.5))
+            played("frozen-sweep", sidecar, Timing(0.2, 4, 0.2))
             self.assertGreaterEqual(sidecar.metric('sessgate_sweep_runs_total{result="error"}'), 1)
             sidecar.configure({"lifetimes": {"sweep_interval": "200ms"}})
             ok = 'sessgate_sweep_runs_total{result="ok"}'
@@ -174,13 +174,13 @@ class Plays(unittest.TestCase):
 
     def test_a_dead_endpoint_loses_notices_and_comes_back(self) -> None:
         with Sidecar() as sidecar:
-            played("hook-down", sidecar, Timing(3, 6, 4), scale=4)
+            played("hook-down", sidecar, Timing(2, 4, 3), scale=4)
             results = {result: sidecar.metric(f'sessgate_hook_deliveries_total{{result="{result}"}}') for result in ("ok", "retried", "dropped")}
             self.assertTrue(all(results.values()), results)
 
     def test_a_slow_store_fails_nothing(self) -> None:
         with Sidecar() as sidecar:
-            report = played("store-slow", sidecar, Timing(4, 4, 0.5), scale=0.5)
+            report = played("store-slow", sidecar, Timing(3, 2.5, 0.2), scale=0.5)
             self.assertEqual({outcome for call, outcome in report.answers if call == "look up"} - {"404 session_not_found"}, {"200"})
             slow = self.slow(sidecar)
             self.assertGreater(slow, 10, "look-ups of more than 5 ms")
@@ -192,7 +192,7 @@ class Plays(unittest.TestCase):
 
     def test_a_full_disk_is_its_own(self) -> None:
         with small_disk() as disk, Sidecar(store=disk / "store") as sidecar:
-            report = played("disk-full", sidecar, Timing(1, 4, 2), scale=2)
+            report = played("disk-full", sidecar, Timing(0.5, 2.5, 1), scale=3)
             self.assertGreater(report.count("create", "507"), 3)
             self.assertFalse((disk / "foreign").exists())
         with Sidecar() as sidecar, self.assertRaisesRegex(RuntimeError, "not ours to fill"):
@@ -200,7 +200,7 @@ class Plays(unittest.TestCase):
 
     def test_a_sidecar_that_is_gone_makes_nobody_wait_for_ever(self) -> None:
         with Sidecar() as sidecar:
-            report = played("crash", sidecar, Timing(1, 2, 2), scale=2)
+            report = played("crash", sidecar, Timing(1, 1, 1), scale=2)
             self.assertGreater(report.count("create", "no answer"), 1)
             self.assertGreater(report.count("create", "201"), 1)
             self.assertGreater(sidecar.metric("sessgate_connections{door=\"api\"}"), -1, "it is back")
@@ -210,7 +210,7 @@ class Plays(unittest.TestCase):
             with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:
                 url = f"http://127.0.0.1:{listener.getsockname()[1]}"
                 task = asyncio.create_task(play(SCENARIOS["flood"], Frame(1, Timing(0, 30, 0), 10.0), api=url))
-                await asyncio.sleep(3)
+                await asyncio.sleep(2)
                 task.cancel()
                 await asyncio.wait([task])
                 return reports[0]
