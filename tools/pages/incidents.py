@@ -60,6 +60,8 @@ WARNINGS = (
     Incident("flood", "SessgateCreationFlood", "flood", WARNING, number=r"refuses \d"),
     Incident("many-ips", "SessgateCapReached", "many-ips", number=PERCENT, during=40, muted=("SessgateNearCap",),
              also=("SessgateCapImminent",)),
+    Incident("store-cold", "SessgateStoreDown", "store-down-cold", number="embedded store", during=35, least=35, fixed=10,
+             people=1.0, sweep_minutes=10, muted=("SessgateLookupBurn", "SessgateSweepStuck")),
     Incident("hoarder", "SessgateUserHoarding", "hoarder", WARNING, number=r"holds \d+", during=60),
     Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, before=5, during=60, people=0.08),
     Incident("sweep", "SessgateSweepStuck", "frozen-sweep", WARNING, number=DURATION, before=40, during=60),
@@ -67,7 +69,7 @@ WARNINGS = (
     Incident("hooks", "SessgateHookFailures", "hook-down", WARNING, number=PERCENT, during=60, people=1.0),
     Incident("crowd", "SessgateCreationSpikeNoHistory", "flash-crowd", WARNING, number=RATE, before=70, during=20, people=0.2),
 )
-"""Warnings, which must reach the team and page nobody; and the whole course of a botnet."""
+"""Warnings, which must reach the team and page nobody; and longer courses of what pages."""
 
 QUIET = Incident("quiet", "", "normal-day", during=60)
 """Ordinary traffic all the time: nobody must be told anything."""
