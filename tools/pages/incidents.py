@@ -61,7 +61,7 @@ WARNINGS = (
     Incident("many-ips", "SessgateCapReached", "many-ips", number=PERCENT, during=40, muted=("SessgateNearCap",),
              also=("SessgateCapImminent",)),
     Incident("store-cold", "SessgateStoreDown", "store-down-cold", number="embedded store", during=35, least=35, fixed=10,
-             people=1.0, sweep_minutes=10, muted=("SessgateLookupBurn", "SessgateSweepStuck")),
+             people=1.0, sweep_minutes=10, muted=("SessgateSweepStuck",)),
     Incident("hoarder", "SessgateUserHoarding", "hoarder", WARNING, number=r"holds \d+", during=60),
     Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, before=5, during=60, people=0.08),
     Incident("sweep", "SessgateSweepStuck", "frozen-sweep", WARNING, number=DURATION, before=40, during=60),
