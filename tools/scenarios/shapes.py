@@ -35,7 +35,9 @@ def daily(length: float) -> Rate:
     return lambda at: 1.0 - 0.7 * math.cos(2 * math.pi * (at / length - 4 / 24))
 
 
-def visits(frame: Frame, stream: str, start: float, end: float, rate: Rate, peak: float, *, logs_out: float = LOGS_OUT) -> Iterator[Call]:
+def visits(
+    frame: Frame, stream: str, start: float, end: float, rate: Rate, peak: float, *, logs_out: float = LOGS_OUT
+) -> Iterator[Call]:
     """People who log in, look around, and mostly log out."""
     rng = frame.rng(stream)
     times = arrivals(rng, start, end, rate, peak)
@@ -163,11 +165,13 @@ def thrash(frame: Frame) -> Iterator[Call]:
 
 
 def members(frame: Frame) -> Iterator[Call]:
-    """People all the time, and members who logged in at the start and come back in trouble: memory has forgotten them."""
+    """People all the time, and members from the start who come back in trouble: memory has forgotten them."""
     count = max(10, int(MEMBERS * frame.scale))
     rng, timing = frame.rng("members"), frame.timing
     logins = (
-        Call(1 + number * 0.01, Act.CREATE, f"member-{number}", f"member-{number}", address(rng.randrange(1 << 24)), 200)
+        Call(
+            1 + number * 0.01, Act.CREATE, f"member-{number}", f"member-{number}", address(rng.randrange(1 << 24)), 200
+        )
         for number in range(count)
     )
     looks = (
