@@ -192,6 +192,15 @@ SCENARIOS: Mapping[str, Scenario] = {
             faults.StoreDown,
         ),
         Scenario(
+            "store-read-only",
+            "Another process holds the database for writing; members come back whom memory does not hold.",
+            shapes.members,
+            "creations answered with 503, look-ups served from the store; store_up changes with every call",
+            ("SessgateStoreDown",),
+            settings=_memory_of(shapes.MEMBERS, 0.5),
+            fault=faults.StoreReadOnly,
+        ),
+        Scenario(
             "store-slow",
             "Another process holds the database for moments, while members come back whom memory does not hold.",
             shapes.members,
