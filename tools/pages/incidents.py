@@ -58,7 +58,7 @@ PAGES = (
     Incident(
         "displaced", "SessgateSessionsDisplaced", "lowered-cap", number=RATE, during=25, muted=("SessgateNearCap",)
     ),
-    Incident("storage-full", "SessgateStorageFullSoon", "leak-bytes", number=DURATION, before=5, during=77),
+    Incident("storage-full", "SessgateStorageFullSoon", "leak-bytes", number=DURATION, before=10, during=78),
     Incident(
         "store-down",
         "SessgateStoreDown",
