@@ -28,8 +28,17 @@ DURATION = rf"(?:{ONE})+"
 SECONDS = 900
 """Multiples of this in an expression are seconds: quarters of an hour."""
 TOKEN = re.compile(
-    rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)|(?P<time>{DURATION})\b|(?P<minute>(?<=\* )60\b)|(?P<number>\d+(?:\.\d+)?)"""
+    "|".join(
+        (
+            r"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""",
+            r"(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)",
+            rf"(?P<time>{DURATION})\b",
+            r"(?P<minute>(?<=\* )60\b)",
+            r"(?P<number>\d+(?:\.\d+)?)",
+        )
+    )
 )
+"""What an expression is read as, where it matters: only durations and numbers are changed."""
 
 
 def seconds(duration: str) -> float:
