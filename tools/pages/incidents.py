@@ -17,8 +17,8 @@ class Incident:
 
     `muted`: alerts that must fire and be inhibited. `number`: what the description must show, as a pattern.
     `also`: what pages before it, in this order. `before`, `during`: minutes of calm and of trouble, in the rules' time.
-    `least`: real seconds of trouble that it takes at any factor. `fixed`: real seconds until it can be seen at any factor:
-    5 s of service discovery, or a locked store, which is given up after 5 s, twice. `people`: factor on the traffic.
+    `least`: real seconds of trouble that it takes at any factor. `fixed`: real seconds until it can be seen at any
+    factor: 5 s of service discovery, or a locked store, which is given up after 5 s, twice. `people`: factor on the traffic.
     `sweep_minutes`: the interval of the sweep. `vanishes`: the job is taken out of Prometheus.
     """
 
@@ -98,7 +98,7 @@ WARNINGS = (
         muted=("SessgateSweepStuck",),
     ),
     Incident("hoarder", "SessgateUserHoarding", "hoarder", WARNING, number=r"holds \d+", during=60),
-    Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, before=5, during=60, people=0.08),
+    Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=r"\d", before=5, during=60, people=0.08),
     Incident("sweep", "SessgateSweepStuck", "frozen-sweep", WARNING, number=DURATION, before=40, during=60),
     Incident("reload", "SessgateConfigReloadFailed", "bad-reload", WARNING, number="sessgate check", during=30),
     Incident("hooks", "SessgateHookFailures", "hook-down", WARNING, number=PERCENT, during=60, people=1.0),

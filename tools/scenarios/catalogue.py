@@ -222,7 +222,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             shapes.short_lived,
             "no successful sweep, sessions long past their end still stored",
             ("SessgateSweepStuck", "SessgateStaleBuildup"),
-            _fixed({"lifetimes": {"sweep_interval": "1s", "stale_after": "2s", "on_stale": "close"}}),
+            _fixed({"lifetimes": {"sweep_interval": "2s", "stale_after": "2s", "on_stale": "close"}}),
             faults.FrozenSweep,
         ),
         Scenario(

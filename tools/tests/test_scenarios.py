@@ -188,7 +188,7 @@ class Plays(unittest.TestCase):
 
     def test_a_frozen_sweep_fails_and_thaws(self) -> None:
         with Sidecar() as sidecar:
-            played("frozen-sweep", sidecar, Timing(0.2, 4, 0.2))
+            played("frozen-sweep", sidecar, Timing(0.2, 5, 0.2))
             self.assertGreaterEqual(sidecar.metric('sessgate_sweep_runs_total{result="error"}'), 1)
             sidecar.configure({"lifetimes": {"sweep_interval": "200ms"}})
             ok = 'sessgate_sweep_runs_total{result="ok"}'
