@@ -1,0 +1,1 @@
+"""Tools that check, play and show Sessgate's observability. Each is run with `python3 -m tools.<module>`."""
