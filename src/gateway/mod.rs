@@ -9,6 +9,7 @@
 //! between, so that memory never keeps what the store has ended.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
@@ -74,6 +75,7 @@ pub struct Gateway {
     upkeep: Mutex<Upkeep>,
     /// Wakes the sweep when its interval has changed.
     settings_changed: Notify,
+    trouble: Trouble,
     /// The store's figures, at most a second old.
     figures: ArcSwap<Figures>,
 }
@@ -86,6 +88,21 @@ struct Upkeep {
     trim_users: bool,
     /// Notices that the outbox had dropped at the last look.
     overflowed: u64,
+}
+
+/// Whether the store has failed and not been tried with success since.
+#[derive(Default)]
+struct Trouble {
+    /// Calls that failed.
+    failures: AtomicU64,
+    /// How many of them had when a trial began that worked.
+    over: AtomicU64,
+}
+
+impl Trouble {
+    fn is_open(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) != self.over.load(Ordering::Relaxed)
+    }
 }
 
 /// What memory knows of a key.
@@ -114,6 +131,7 @@ impl Gateway {
             courier: Courier::new(),
             upkeep: Mutex::new(Upkeep { trim_users: true, ..Upkeep::default() }),
             settings_changed: Notify::new(),
+            trouble: Trouble::default(),
             figures: ArcSwap::default(),
             clocks: LiveClocks::new(settings.lifetimes.clocks.clocks()),
             settings: ArcSwap::new(settings),
@@ -244,7 +262,10 @@ impl Gateway {
         let failure = result.as_ref().err().and_then(Failure::failure);
         let outcome = if failure.is_some() { Outcome::Error } else { Outcome::Ok };
         self.metrics.store_operation(op, outcome, started.elapsed());
-        self.metrics.store_up(!matches!(failure, Some(StoreError::Unavailable(_) | StoreError::Damaged(_))));
+        if matches!(failure, Some(StoreError::Unavailable(_) | StoreError::Damaged(_))) {
+            self.trouble.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.metrics.store_up(!self.trouble.is_open());
         result
     }
 }

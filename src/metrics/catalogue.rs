@@ -257,7 +257,7 @@ catalogue! {
     );
     store_up: Gauges<()> = Family::new(
         "sessgate_store_up", [], Unit::Flag,
-        "Whether the last call to the store was answered.",
+        "Whether the store works: 0 from a failed call until a write succeeds, which is tried every second.",
     ).fixed(&[Fixed::Store]);
     store_operations: Histograms<(StoreOp, Outcome)> = Family::new(
         "sessgate_store_operation_duration_seconds", ["op", "result"], Unit::Seconds,
