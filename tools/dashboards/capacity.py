@@ -117,7 +117,7 @@ USERS_ROW = Row("Users: does somebody hoard?", [
             decimals=1, runbook="SessgateUserHoarding",
         ),
         Stat(
-            "Sessions of a user", "The average over users with a session.", [Query(ratio(STORED_SESSIONS, USERS), "average")], "short", 4, 4,
+            "Sessions of a user", "The average over users with a session. Rising for weeks: an app does not end its sessions.", [Query(ratio(STORED_SESSIONS, USERS), "average")], "short", 4, 4,
             background=False, steps=Steps(BLUE), decimals=1,
         ),
     ]),

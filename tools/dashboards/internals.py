@@ -129,7 +129,7 @@ CONFIGURATION = Row("Configuration and doors", [
         columns={"job": "Job", "instance": "Instance"}, value="Configuration", runbook="SessgateConfigInconsistent",
     ),
     Lines(
-        "Connections", "Client connections open now, by door.",
+        "Connections", "Client connections open now, by door. Far more than usual: an app that does not reuse its connections.",
         [Query(total(series("sessgate_connections"), "door"), "{{door}}")], width=6, overrides=colored(api=BLUE, admin=PURPLE), low=0,
     ),
     Lines(
@@ -162,7 +162,7 @@ PROCESS = Row("Process", [
         [Query(ours("process_threads"), BY_INSTANCE)], "none", 6, decimals=0, low=0,
     ),
     Table(
-        "Versions", "What is running where.",
+        "Versions", "What is running where. More than one version, except while a new one is rolled out: look at the deployment.",
         [Query(f"sum by (namespace, job, instance, version, revision, store) ({series('sessgate_build_info')})")],
         width=12, height=6,
         columns={"namespace": "Namespace", "job": "Job", "instance": "Instance", "version": "Version", "revision": "Revision",
