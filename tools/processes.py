@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +40,23 @@ def wait_until(what: str, check: Callable[[], Found | None], deadline: float = S
         time.sleep(pause)
 
 
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP raise `KeyboardInterrupt` as Ctrl-C does, so that everything is cleaned up.
+
+    Ctrl-C itself does, too, in a background job, for which shells ignore it.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Process:
     """A child process whose log is followed. Use it as a context manager, or call `stop` on every way out.
 
@@ -66,6 +84,7 @@ class Process:
                     self._gone += len(self._lines) == KEPT_LINES
                     self._lines.append(line.rstrip("\n"))
                     self._news.notify_all()
+        self._child.wait()
         with self._news:
             self._ended = True
             self._news.notify_all()

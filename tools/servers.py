@@ -142,7 +142,7 @@ class Sidecar(Server):
     def __init__(self, config: Mapping[str, Any] | None = None, *, store: Path | None = None) -> None:
         super().__init__()
         self.config: dict[str, Any] = dict(config or {})
-        self._store = store or self.directory / "data"
+        self.store_path = store or self.directory / "data"
         self.api_target = self.target = "127.0.0.1:0"
         self._bound = (self.api_target, self.target)
         self.config_path = self.directory / "config.yaml"
@@ -161,7 +161,7 @@ class Sidecar(Server):
     def complete(self, config: Mapping[str, Any]) -> str:
         """The text of a configuration file with listeners and store filled in."""
         listen = {"api": self._bound[0], "admin": self._bound[1], **config.get("listen", {})}
-        whole = {"store": {"embedded": {"path": str(self._store)}}, **config, "listen": listen}
+        whole = {"store": {"embedded": {"path": str(self.store_path)}}, **config, "listen": listen}
         return yaml.safe_dump(whole, sort_keys=False)
 
     def configure(self, config: Mapping[str, Any]) -> None:
@@ -193,6 +193,13 @@ class Sidecar(Server):
         line = process.wait_line(r"serving api=(\S+) admin=(\S+)")
         self.api_target, self.target = line[1], line[2]
         wait_until("the sidecar is ready", lambda: answers(self.admin + "/readyz"))
+        note = {"api": self.api, "admin": self.admin, "pid": process.pid}
+        paths = {"config": str(self.config_path), "store": str(self.store_path)}
+        (self.directory / "place.json").write_text(json.dumps({**note, **paths}))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends its process a signal."""
+        self.running.signal(number)
 
     def stop(self) -> int | None:
         """Stops it; the configuration then names the ports it had, so that it comes back where it was."""

@@ -1,0 +1,116 @@
+"""The scenarios: what each plays, what it provokes, and which alerts to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.scenarios import faults, shapes
+from tools.scenarios.place import Place
+from tools.scenarios.plan import Frame
+
+Settings = Mapping[str, Any]
+
+
+def _nothing(_: Frame) -> Settings:
+    return {}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario. `settings` are keys of config.yaml that it needs; `fault` is what breaks besides traffic."""
+
+    name: str
+    story: str
+    shape: shapes.Shape
+    provokes: str
+    alerts: tuple[str, ...] = ()
+    settings: Callable[[Frame], Settings] = field(default=_nothing)
+    fault: type[faults.Fault] | None = None
+
+    @property
+    def may_be_played_by_api(self) -> bool:
+        """Whether traffic alone does it."""
+        return self.fault is None
+
+    def make_fault(self, place: Place | None) -> faults.Fault | None:
+        """What breaks, done to this place."""
+        if self.fault is None:
+            return None
+        if place is None:
+            raise ValueError(f"{self.name} needs more than traffic: a sidecar of its own (leave out --api), or --place")
+        return self.fault(place)
+
+
+def _room_for(part: float, rate: float) -> Callable[[Frame], Settings]:
+    """A cap on stored sessions of which so many a second fill this part until the trouble is over."""
+
+    def settings(frame: Frame) -> Settings:
+        filled = (rate + shapes.LOGINS) * frame.scale * frame.timing.during
+        return {"limits": {"stored_sessions": max(100, int(filled / part))}}
+
+    return settings
+
+
+def _bytes_for(part: float, rate: float, size: int) -> Callable[[Frame], Settings]:
+    def settings(frame: Frame) -> Settings:
+        return {"limits": {"stored_bytes": int(rate * size * frame.scale * frame.timing.during / part)}}
+
+    return settings
+
+
+def _memory_of(members: int, part: float) -> Callable[[Frame], Settings]:
+    return lambda frame: {"limits": {"memory_sessions": max(2, int(members * frame.scale * part))}}
+
+
+def _fixed(settings: Settings) -> Callable[[Frame], Settings]:
+    return lambda _: settings
+
+
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (
+    Scenario("normal-day", "A day and its hours, compressed: people log in, look around, mostly log out.",
+             shapes.normal_day, "nothing: every panel moves, no alert fires"),
+    Scenario("flash-crowd", "Eight times the people at once, in good faith.",
+             shapes.flash_crowd, "more creations than expected, from many addresses, none refused: a warning at most",
+             ("SessgateCreationAnomalous", "SessgateCreationSpikeNoHistory")),
+    Scenario("flood", "One address creates anonymous sessions as fast as it can.",
+             shapes.flood, "refusals by the per-address limit; nobody else notices", ("SessgateCreationFlood",)),
+    Scenario("many-ips", "A botnet, each address just under its limit, one session an account, until the cap.",
+             shapes.many_ips, "growth towards limits.stored_sessions, then newcomers refused with 507 storage_full",
+             ("SessgateCapImminent", "SessgateCapReached", "SessgateNearCap", "SessgateCreationSpikeNoHistory"),
+             _room_for(1.8, 50)),
+    Scenario("hoarder", "One account logs in from everywhere and never out, with no limit per user.",
+             shapes.hoarder, "one user with a large part of all sessions", ("SessgateUserHoarding",),
+             _fixed({"limits": {"per_user": {"sessions": None}}})),
+    Scenario("leak", "An app logs a job in for every task and closes no session.",
+             shapes.leak, "steady growth to four fifths of limits.stored_sessions",
+             ("SessgateCapImminent",), _room_for(0.8, 12)),
+    Scenario("leak-bytes", "The same, with 24 kB in each session.",
+             shapes.leak_bytes, "steady growth to four fifths of limits.stored_bytes",
+             ("SessgateStorageFullSoon",), _bytes_for(0.8, 12, 24_000)),
+    Scenario("thrash", "Memory holds a quarter of those who keep coming round.",
+             shapes.thrash, "sessions leave memory seconds after their use and are read from the store again",
+             ("SessgateEvictionThrash", "SessgateEvictionSpike"), _memory_of(400, 0.25)),
+    Scenario("hook-down", "The app's hook endpoint refuses connections for a while. Two attempts a notice.",
+             shapes.many_endings, "notices retried, then dropped", ("SessgateHookFailures",),
+             _fixed({"hooks": {"session_closed": {"max_attempts": 2, "timeout": "1s"}}}), faults.HookDown),
+    Scenario("store-down", "Another process holds the whole database, as a stuck backup does.",
+             shapes.background, "store_up 0, creations answered with 503, sessions in memory served on",
+             ("SessgateStoreDown",), fault=faults.StoreDown),
+    Scenario("store-slow", "Another process holds the database for moments; memory holds few sessions.",
+             shapes.look_ups, "look-ups slower than 5 ms, none failing", ("SessgateLookupBurn",),
+             _memory_of(200, 0.05), faults.StoreSlow),
+    Scenario("disk-full", "Others fill the disk that the store is on (root: on a small disk of its own).",
+             shapes.background, "creations refused with 507, look-ups and logouts go on", (), fault=faults.DiskFull),
+    Scenario("frozen-sweep", "Sessions that are due cannot be removed: each sweep fails.",
+             shapes.short_lived, "no successful sweep, sessions long past their end still stored",
+             ("SessgateSweepStuck", "SessgateStaleBuildup"),
+             _fixed({"lifetimes": {"sweep_interval": "1s", "stale_after": "2s", "on_stale": "close"}}), faults.FrozenSweep),
+    Scenario("bad-reload", "An operator mistypes a key; the last good configuration stays in force.",
+             shapes.background, "config_last_reload_successful 0", ("SessgateConfigReloadFailed",), fault=faults.BadReload),
+    Scenario("crash", "The sidecar is killed and comes back at the end.",
+             shapes.background, "failing scrapes", ("SessgateDown",), fault=faults.Crash),
+    Scenario("hang", "The sidecar stands still: it accepts connections and answers nothing.",
+             shapes.background, "scrapes that time out", ("SessgateDown",), fault=faults.Hang),
+)}
