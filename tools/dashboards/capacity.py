@@ -128,7 +128,7 @@ CREATIONS = Row("Creations: a flood?", [
         "Refused creations", "Creations refused a second, by the limit that did it. creation_rate: single addresses create too fast; "
         "user_limit: users at their limit, under `on_excess: reject`; storage_full: no room, which is harm.",
         [Query(rate("sessgate_session_creations_total", "outcome", 'outcome!~"created|store_error"'), "{{outcome}}")], "ops", 6, stack=True,
-        overrides=colored(**OUTCOMES), runbook="SessgateCreationFlood",
+        overrides=colored(**{name: color for name, color in OUTCOMES.items() if name not in ("created", "store_error")}), runbook="SessgateCreationFlood",
     ),
     Lines(
         "Refused for their address", "The share of all attempts that `limits.creation_per_ip` refused. Above a fifth: a flood from few "
