@@ -107,7 +107,7 @@ USERS_ROW = Row("Users: does somebody hoard?", [
     Lines(
         "Heaviest users over time", "Sessions of the users who have the most, each under a keyed hash unless `top_users.label` says "
         "otherwise. A line that leaves the others behind is a leaking app or a stolen password.",
-        [Query(f"max by (user) ({series('sessgate_top_user_sessions')})", "{{user}}")], width=8, calcs=("lastNotNull",), low=0,
+        [Query(f"max by (user) ({series('sessgate_top_user_sessions')})", "{{user}}")], width=8, low=0,
         runbook="SessgateUserHoarding",
     ),
     Column([

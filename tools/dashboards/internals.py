@@ -5,7 +5,7 @@ from __future__ import annotations
 from tools.dashboards.bounds import BURN_FAST, BURN_MEDIUM, BURN_SLOW, HOOK_FAILURES, SWEEP_STUCK
 from tools.dashboards.layout import Column, Dashboard, Row
 from tools.dashboards.panels import (
-    BLUE, GREEN, ORANGE, PURPLE, RED, Heatmap, Lines, Query, Stat, Steps, Table, colored, limit_line, override, words,
+    BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Heatmap, Lines, Query, Stat, Steps, Table, colored, limit_line, override, words,
 )
 from tools.dashboards.promql import RATE, ours, quantile, rate, ratio, recorded, series, total
 from tools.dashboards.shared import LOOKUPS
@@ -59,21 +59,20 @@ STORE = Row("Store", [
         "Store answers", "Whether the last call to the store was answered: 1 yes, 0 no. At 0 look at the store's own health, its disk, and "
         "the sidecar's log.",
         [Query(series("sessgate_store_up"), "{{instance}} {{store}}")], "bool_yes_no", 6, low=0, high=1, decimals=0,
-        runbook="SessgateStoreDown", calcs=("lastNotNull", "min"),
+        runbook="SessgateStoreDown",
     ),
     Lines(
         "Operations", "Calls to the store a second, by operation. Look-ups that memory answers make none.",
-        [Query(rate(f"{OPERATION}_count", "op"), "{{op}}")], "ops", 6, stack=True, calcs=("lastNotNull",),
+        [Query(rate(f"{OPERATION}_count", "op"), "{{op}}")], "ops", 6, stack=True,
     ),
     Lines(
         "Slow end of operations", "All but one in a hundred calls take at most so long, waiting for their turn included. One operation "
         "slow: its work. All of them slow: the disk, or a long sweep step before them.",
-        [Query(quantile(0.99, OPERATION, "op"), "{{op}}")], "s", 6, logarithm=10, runbook="SessgateLookupBurn", calcs=("lastNotNull",),
+        [Query(quantile(0.99, OPERATION, "op"), "{{op}}")], "s", 6, logarithm=10, runbook="SessgateLookupBurn",
     ),
     Lines(
         "Failed operations", "Calls to the store a second that failed. Any: look at the disk (full? read-only?) and the sidecar's log.",
         [Query(rate(f"{OPERATION}_count", "op", 'result="error"'), "{{op}}")], "ops", 6, stack=True, runbook="SessgateStoreDown",
-        calcs=("lastNotNull",),
     ),
 ])
 
@@ -120,13 +119,13 @@ CONFIGURATION = Row("Configuration and doors", [
     Lines(
         "Reloads", "Attempts to read the configuration anew, by what caused them and whether it was taken.",
         [Query(f"sum by (trigger, result) (increase({series('sessgate_config_reloads_total')}[{RATE}]))", "{{trigger}} {{result}}")],
-        "short", 6, stack=True, runbook="SessgateConfigReloadFailed", calcs=("max",),
+        "short", 6, stack=True, runbook="SessgateConfigReloadFailed",
     ),
     Table(
         "Configuration in force", "A number that stands for the configuration of each sidecar: those of one job should be the same. 0 is "
         "the documented defaults.",
-        [Query(f"sum by (namespace, job, instance) ({series('sessgate_config_hash')})")], "hex", 6,
-        columns={"job": "Job", "instance": "Instance"}, value="Configuration", runbook="SessgateConfigInconsistent",
+        [Query(f"sum by (instance) ({series('sessgate_config_hash')})")], "hex", 6,
+        columns={"instance": "Instance"}, value="Configuration", runbook="SessgateConfigInconsistent",
     ),
     Lines(
         "Connections", "Client connections open now, by door. Far more than usual: an app that does not reuse its connections.",
@@ -146,10 +145,11 @@ PROCESS = Row("Process", [
                f"{series('sessgate_build_info')})", BY_INSTANCE)], "none", 6, decimals=2, low=0,
     ),
     Lines(
-        "Memory", "Memory of the process in use (resident) and its address space (virtual). Grows with `limits.memory_bytes`; if "
+        "Memory", "Resident memory of each sidecar, and on the right the largest address space. Grows with `limits.memory_bytes`; if "
         "it grows beyond that, report it.",
-        [Query(ours("process_resident_memory_bytes"), "{{instance}} resident"),
-         Query(ours("process_virtual_memory_bytes"), "{{instance}} virtual")], "bytes", 6, low=0,
+        [Query(ours("process_resident_memory_bytes"), BY_INSTANCE),
+         Query(f"max({ours('process_virtual_memory_bytes')})", "largest address space")], "bytes", 6, low=0,
+        overrides=[override("largest address space", custom_axisPlacement="right", color={"mode": "fixed", "fixedColor": GREY})],
     ),
     Lines(
         "Open files", "Files and connections that each sidecar has open, as a share of what it may have. Near 1 no client can connect: "

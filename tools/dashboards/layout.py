@@ -120,7 +120,12 @@ def variables() -> list[Json]:
 
 
 def annotations() -> list[Json]:
-    """What happened: alerts, restarts and reloads, each drawn at its time on every panel."""
+    """What happened: alerts, restarts and reloads, each drawn at its time on every panel.
+
+    An alert is drawn once, when its cause began: the shades of several that fire on would hide the lines.
+    """
+    alerts = 'alertname=~"Sessgate.+", severity!="info"'
+    firing = f'{alerts}, alertstate="firing"'
     start = series("process_start_time_seconds")
     reload = series("sessgate_config_last_reload_success_timestamp_seconds")
     return [
@@ -129,8 +134,8 @@ def annotations() -> list[Json]:
             "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard",
         },
         annotation(
-            "Alerts", RED, recorded("ALERTS", 'alertname=~"Sessgate.+", alertstate="firing", severity!="info"'),
-            "{{alertname}}", "{{severity}} in {{namespace}} {{job}} {{instance}}", "severity",
+            "Alerts", RED, f"({recorded('ALERTS_FOR_STATE', alerts)} and ignoring (alertstate) {recorded('ALERTS', firing)}) * 1000",
+            "{{alertname}}", "{{severity}} since then, in {{namespace}} {{job}} {{instance}}", "severity", at_value=True,
         ),
         annotation("Restarts", PURPLE, f"{ours('process_start_time_seconds')} * 1000", "Started", "{{instance}}", "instance", at_value=True),
         annotation(

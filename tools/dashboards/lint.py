@@ -1,7 +1,7 @@
 """The rules of grafana/dashboard-linter, and some of our own, for a dashboard: `python3 -m tools.dashboards.lint`.
 
 Rules have the names they have there. Its rule that each selector names an instance has one exception here: recorded
-series and `ALERTS` stand for a whole job. Its rules about Loki do not apply. Ours have names that begin with `own-`.
+series and alerts stand for a whole job. Its rules about Loki do not apply. Ours have names that begin with `own-`.
 Expressions are parsed by promql-parser, which checks types and functions as Prometheus does.
 """
 
@@ -67,7 +67,7 @@ def matchers(selector: Node) -> set[tuple[str, str, str]]:
 
 def stands_for_a_job(name: str) -> bool:
     """Whether series of this name have no instance of their own."""
-    return ":" in name or name == "ALERTS"
+    return ":" in name or name in ("ALERTS", "ALERTS_FOR_STATE")
 
 
 # --- the dashboard as a whole ---------------------------------------------------------------------------------------

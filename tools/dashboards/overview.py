@@ -79,12 +79,16 @@ IS_IT_UP = Row("Is it up?", [
         "at, what to turn.",
         [Query(f"sum by (alertname, severity, namespace, job, instance) ({recorded('ALERTS', FIRING)})")],
         columns={"alertname": "Alert", "severity": "Severity", "namespace": "Namespace", "job": "Job", "instance": "Instance"},
-        width=12, height=6, missing="none",
+        width=12, missing="none",
+        overrides=[
+            override("Alert", custom_width=250), override("Severity", custom_width=90, custom_cellOptions={"type": "color-text"}, mappings=words(
+                {"critical": ("critical", RED), "warning": ("warning", ORANGE), "info": ("info", BLUE)})),
+        ],
     ),
     Lines(
         "Requests", "Requests a second, by how they ended. Refused: the request was at fault or met a limit. Failed: the sidecar "
         "or its store was; look at the store.",
-        [Query(rate("sessgate_requests_total", "outcome", 'door="api"'), "{{outcome}}")], "reqps", 12, 6, stack=True,
+        [Query(rate("sessgate_requests_total", "outcome", 'door="api"'), "{{outcome}}")], "reqps", 12, stack=True,
         overrides=colored(ok=GREEN, refused=ORANGE, failed=RED),
     ),
 ])
@@ -96,7 +100,7 @@ ROOM = Row("Is a cap near?", [
         "`limits.stored_sessions` or `limits.stored_bytes`, or limit who fills it. Memory may be full: who leaves it stays stored, "
         "but look-ups get slower. A limit that is off has no bar.",
         [Query(BYTES_FULL, "stored bytes"), Query(STORED_FULL, "stored sessions"), Query(MEMORY_FULL, "memory sessions")],
-        "percentunit", 6, 8, steps=FULL, low=0, high=1, decimals=0, runbook="SessgateNearCap",
+        "percentunit", 6, 8, steps=FULL, low=0, high=1, decimals=0, runbook="SessgateNearCap", names="top",
         overrides=[override("memory sessions", thresholds=Steps(GREEN, [(NEAR_CAP.value, ORANGE)]).json())],
     ),
     Column([Stat(
@@ -189,7 +193,7 @@ SERVICE = Row("Are look-ups fast, and is the app told?", [
         "Time of a look-up", "Half of all look-ups, and all but one in a hundred, take at most so long.",
         [Query(quantile(0.5, "sessgate_lookup_duration_seconds"), "half"),
          Query(quantile(0.99, "sessgate_lookup_duration_seconds"), "99 %")],
-        "s", 8, runbook="SessgateLookupBurn",
+        "s", 8, logarithm=10, runbook="SessgateLookupBurn",
     ),
     Lines(
         "Notices to the app", "Attempts a second to tell the app that a session ended. retried: the endpoint fails, and nothing is lost "
@@ -213,7 +217,7 @@ SERVICE = Row("Are look-ups fast, and is the app told?", [
          Query(f"clamp_max({BYTES_LIMIT}, {NO_LIMIT:g})", "stored bytes"),
          Query(f"clamp_max(max({series('sessgate_user_sessions_limit')}), {NO_LIMIT:g})", "sessions of a user"),
          Query(f"max({series('sessgate_sweep_interval_seconds')})", "sweep every")],
-        width=8, height=8, background=False, steps=Steps(BLUE), mappings=NO_LIMIT_IN_WORDS,
+        width=12, height=8, background=False, steps=Steps(BLUE), mappings=NO_LIMIT_IN_WORDS,
         overrides=[override("stored bytes", unit="bytes"), override("sweep every", unit="dtdurations")],
     ),
 ])

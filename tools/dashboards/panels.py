@@ -64,9 +64,9 @@ def limit_line(name: str) -> Json:
     )
 
 
-def words(texts: Mapping[float, tuple[str, str]]) -> list[Json]:
-    """A value mapping: number to text and colour."""
-    options = {f"{value:g}": {"text": text, "color": color, "index": n} for n, (value, (text, color)) in enumerate(texts.items())}
+def words(texts: Mapping[float | str, tuple[str, str]]) -> list[Json]:
+    """A value mapping: what is there to text and colour."""
+    options = {f"{value}": {"text": text, "color": color, "index": n} for n, (value, (text, color)) in enumerate(texts.items())}
     return [{"type": "value", "options": options}]
 
 
@@ -177,14 +177,16 @@ class Stat(Panel):
 
 @dataclass(frozen=True)
 class Bars(Panel):
-    """One horizontal bar a series."""
+    """One horizontal bar a series; `names` is where its name stands, left or top."""
+
+    names: str = "left"
 
     kind = "bargauge"
 
     def options(self) -> Json:
         return {
             "displayMode": "basic", "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": False},
-            "maxVizHeight": 300, "minVizHeight": 16, "minVizWidth": 8, "namePlacement": "left", "orientation": "horizontal",
+            "maxVizHeight": 300, "minVizHeight": 16, "minVizWidth": 8, "namePlacement": self.names, "orientation": "horizontal",
             "reduceOptions": REDUCE, "showUnfilled": True, "sizing": "auto", "valueMode": "color",
         }
 
@@ -204,12 +206,14 @@ class Gauge(Panel):
 
 @dataclass(frozen=True)
 class Lines(Panel):
-    """Values over time. `stack` piles them up; `threshold` draws the thresholds as lines; `logarithm` is a base."""
+    """Values over time. `stack` piles them up; `threshold` draws the thresholds as lines; `logarithm` is a base.
+
+    Up to three lines with fixed names show their last values in the legend; of more, the tooltip does.
+    """
 
     stack: bool = False
     threshold: bool = False
     logarithm: int | None = None
-    calcs: Sequence[str] = ("lastNotNull", "max")
 
     kind = "timeseries"
     instant = False
@@ -228,8 +232,9 @@ class Lines(Panel):
         }
 
     def options(self) -> Json:
+        few = len(self.queries) <= 3 and not any("{{" in query.legend for query in self.queries)
         return {
-            "legend": {"calcs": list(self.calcs), "displayMode": "table", "placement": "bottom", "showLegend": True},
+            "legend": {"calcs": ["lastNotNull"] if few else [], "displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
 
@@ -270,7 +275,7 @@ class Table(Panel):
     kind = "table"
 
     def custom(self) -> Json:
-        return {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
+        return {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "minWidth": 60}
 
     def options(self) -> Json:
         order = [{"desc": True, "displayName": self.value}] if self.descending and self.value else []

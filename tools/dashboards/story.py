@@ -82,16 +82,21 @@ class Story:
         mean, day = LOGINS * frame.scale, daily(self.length)
         return visits(frame, "people", 0.0, self.length, lambda at: mean * day(at), 1.7 * mean)
 
+    def hoard(self, frame: Frame) -> Iterator[Call]:
+        """People, and one account that logs in from everywhere and never out."""
+        rng = frame.rng("hoard")
+        one = (
+            Call(at, Act.CREATE, f"hoard-{n}", "mallory", address(rng.randrange(1 << 24)), 300)
+            for n, at in enumerate(evenly(self.at(0.4), self.at(0.55), 0.8))
+        )
+        return merged(self.people(frame), one)
+
     def trouble(self, frame: Frame) -> Iterator[Call]:
-        """People, and all that goes wrong."""
+        """People, and most of what goes wrong."""
         rng = frame.rng("trouble")
         flood = (
             Call(at, Act.CREATE, f"flood-{n}", ip="192.0.2.66")
             for n, at in enumerate(evenly(self.at(0.15), self.at(0.35), 12 * frame.scale))
-        )
-        hoard = (
-            Call(at, Act.CREATE, f"hoard-{n}", "mallory", address(rng.randrange(1 << 24)), 300)
-            for n, at in enumerate(evenly(self.at(0.4), self.at(0.55), 0.8))
         )
         leak = (
             Call(at, Act.CREATE, f"task-{n}", f"task-{n}", address(rng.randrange(1 << 24)), 900)
@@ -111,7 +116,7 @@ class Story:
             for n, at in enumerate(evenly(0.0, self.length, 1.5 * frame.scale))
         )
         large = (Call(at, Act.CREATE, f"large-{n}", data_bytes=70_000) for n, at in enumerate(evenly(0.0, self.length, 0.2)))
-        return merged(self.people(frame), flood, hoard, leak, members, looks, short, large)
+        return merged(self.people(frame), flood, leak, members, looks, short, large)
 
 
 def quick_rules(folder: Path, interval: float) -> Path:
@@ -177,7 +182,7 @@ async def _play(story: Story, first: Sidecar, second: Sidecar, hook: HookDown) -
     frame = Frame(story.seed, Timing.of(story.length), story.scale)
     calm_frame = Frame(story.seed + 1, Timing.of(story.length), story.scale / 2)
     night = Scenario("night", "Everything in one night.", story.trouble, "all panels move")
-    calm = Scenario("calm", "The other sidecar.", story.people, "little")
+    calm = Scenario("calm", "The other sidecar.", story.hoard, "a heavy user")
     async with asyncio.TaskGroup() as tasks:
         playing = [tasks.create_task(play(night, frame, place=first)), tasks.create_task(play(calm, calm_frame, place=second))]
         tasks.create_task(_operate(story, first, second, hook))
