@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ START_DEADLINE = 60.0
 """Seconds in which a server must be up; a start takes well under one on an idle machine."""
 STOP_DEADLINE = 20.0
 """Seconds that a process has to end after SIGTERM before it is killed."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a program to stop."""
 KEPT_LINES = 5_000
 """Log lines kept of one process."""
 
@@ -46,7 +49,7 @@ def stopped_by_signals() -> Iterator[None]:
 
     Ctrl-C itself does, too, in a background job, for which shells ignore it.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -55,6 +58,20 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class CleanExit(ExitStack):
+    """An `ExitStack` that an impatient Ctrl-C does not keep from cleaning up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            return bool(super().__exit__(kind, error, trace))
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
+        try:
+            return bool(super().__exit__(kind, error, trace))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Process:
@@ -123,6 +140,15 @@ class Process:
         """Sends it a signal; nothing if it has ended."""
         if self._child.poll() is None:
             self._child.send_signal(number)
+
+    def wait(self, deadline: float = STOP_DEADLINE) -> int:
+        """Waits until it ends by itself, and returns its exit code."""
+        try:
+            code = self._child.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise ServerError(f"{self.command[0]} did not end within {deadline:g} s") from None
+        self._reader.join(STOP_DEADLINE)
+        return code
 
     def stop(self) -> int:
         """Asks it to end, insists after `STOP_DEADLINE`, and returns its exit code. May be called again."""

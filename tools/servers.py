@@ -257,6 +257,7 @@ class Prometheus(Server):
         }
         self._alertmanagers, self._flags, self._listen = list(alertmanagers), list(flags), listen
         self.target = listen
+        self._known: list[str] = []
         self._write()
 
     @property
@@ -265,9 +266,15 @@ class Prometheus(Server):
         return f"http://{self.target}"
 
     def _write(self) -> None:
+        self._known += [job.name for job in self.jobs if job.name not in self._known]
+        now = {job.name: [{"targets": list(job.targets), "labels": dict(job.labels)}] for job in self.jobs}
+        for number, name in enumerate(self._known):
+            file = self.directory / f"targets-{number}.json"
+            file.with_suffix(".new").write_text(json.dumps(now.get(name, [])))
+            file.with_suffix(".new").replace(file)
         scrape = [
-            {"job_name": job.name, "static_configs": [{"targets": list(job.targets), "labels": dict(job.labels)}]}
-            for job in self.jobs
+            {"job_name": name, "file_sd_configs": [{"files": [f"targets-{number}.json"], "refresh_interval": "5s"}]}
+            for number, name in enumerate(self._known)
         ]
         config = {
             "global": self._global, "rule_files": self._rule_files, "scrape_configs": scrape,
@@ -276,10 +283,15 @@ class Prometheus(Server):
         (self.directory / "prometheus.yml").write_text(yaml.safe_dump(config, sort_keys=False))
 
     def scrape(self, jobs: Sequence[ScrapeJob]) -> None:
-        """Scrapes these jobs instead, from now on."""
+        """Scrapes these jobs instead. Prometheus takes up to 5 s to notice, as with any service discovery.
+
+        Only a job it has never had makes it read its configuration again.
+        """
+        known = list(self._known)
         self.jobs = list(jobs)
         self._write()
-        http_text(self.url + "/-/reload", method="POST")
+        if self._known != known:
+            http_text(self.url + "/-/reload", method="POST")
 
     def _command(self) -> list[str]:
         return [

@@ -40,9 +40,13 @@ class Page:
 
 
 class WebhookReceiver:
-    """Stands for the pager: records what Alertmanager posts, at any path, and wakes who waits for it."""
+    """Stands for the pager: records what Alertmanager posts, at any path, and wakes who waits for it.
 
-    def __init__(self) -> None:
+    `on_page` is called with each page, in the thread that received it.
+    """
+
+    def __init__(self, on_page: Callable[[Page], None] = lambda _: None) -> None:
+        self._on_page = on_page
         self._pages: list[Page] = []
         self._news = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -71,9 +75,11 @@ class WebhookReceiver:
         return Handler
 
     def _record(self, path: str, payload: Mapping[str, Any]) -> None:
+        page = Page(time.time(), time.monotonic(), path, payload)
         with self._news:
-            self._pages.append(Page(time.time(), time.monotonic(), path, payload))
+            self._pages.append(page)
             self._news.notify_all()
+        self._on_page(page)
 
     def pages(self) -> list[Page]:
         """All that has come so far, in order."""

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.processes import ServerError, stopped_by_signals
+from tools.processes import CleanExit, ServerError, stopped_by_signals
 from tools.scenarios import SCENARIOS, FoundPlace, Frame, Place, Report, Scenario, Timing, play
 from tools.scenarios.faults import DiskFull
 from tools.scenarios.place import NotOurs
@@ -76,7 +76,7 @@ def place_for(scenario: Scenario, arguments: argparse.Namespace) -> Iterator[Pla
     elif arguments.place:
         yield FoundPlace(arguments.place)
     else:
-        with contextlib.ExitStack() as stack:
+        with CleanExit() as stack:
             disk = stack.enter_context(small_disk()) / "store" if scenario.fault is DiskFull else None
             sidecar = stack.enter_context(Sidecar(store=disk))
             print(f"sidecar: API {sidecar.api}, metrics {sidecar.admin}/metrics, directory {sidecar.directory}", flush=True)

@@ -19,7 +19,11 @@ def _nothing(_: Frame) -> Settings:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario. `settings` are keys of config.yaml that it needs; `fault` is what breaks besides traffic."""
+    """One scenario. `settings` are keys of config.yaml that it needs; `fault` is what breaks besides traffic.
+
+    `knob`: the trouble is over when an operator takes the settings back, as the alert says to; else they are taken back
+    when all is over.
+    """
 
     name: str
     story: str
@@ -28,6 +32,7 @@ class Scenario:
     alerts: tuple[str, ...] = ()
     settings: Callable[[Frame], Settings] = field(default=_nothing)
     fault: type[faults.Fault] | None = None
+    knob: bool = False
 
     @property
     def may_be_played_by_api(self) -> bool:
@@ -60,6 +65,12 @@ def _bytes_for(part: float, rate: float, size: int) -> Callable[[Frame], Setting
     return settings
 
 
+def _rush_cap(frame: Frame) -> Settings:
+    """Room for the people and a second and a half of the rush."""
+    people = shapes.LOGINS * frame.timing.before / 2
+    return {"limits": {"stored_sessions": max(20, int(frame.scale * (people + 1.5 * shapes.RUSH_RATE)))}}
+
+
 def _memory_of(members: int, part: float) -> Callable[[Frame], Settings]:
     return lambda frame: {"limits": {"memory_sessions": max(2, int(members * frame.scale * part))}}
 
@@ -79,25 +90,35 @@ SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (
     Scenario("many-ips", "A botnet, each address just under its limit, one session an account, until the cap.",
              shapes.many_ips, "growth towards limits.stored_sessions, then newcomers refused with 507 storage_full",
              ("SessgateCapImminent", "SessgateCapReached", "SessgateNearCap", "SessgateCreationSpikeNoHistory"),
-             _room_for(1.8, 50)),
+             _room_for(1.8, 50), knob=True),
+    Scenario("rush", "The same so fast that the cap is reached before a trend shows.",
+             shapes.rush, "newcomers refused with 507 storage_full, people among them",
+             ("SessgateCapReached", "SessgateNearCap"), _rush_cap, knob=True),
     Scenario("hoarder", "One account logs in from everywhere and never out, with no limit per user.",
              shapes.hoarder, "one user with a large part of all sessions", ("SessgateUserHoarding",),
-             _fixed({"limits": {"per_user": {"sessions": None}}})),
+             _fixed({"limits": {"per_user": {"sessions": None}}}), knob=True),
     Scenario("leak", "An app logs a job in for every task and closes no session.",
              shapes.leak, "steady growth to four fifths of limits.stored_sessions",
-             ("SessgateCapImminent",), _room_for(0.8, 12)),
+             ("SessgateCapImminent",), _room_for(0.8, 12), knob=True),
     Scenario("leak-bytes", "The same, with 24 kB in each session.",
              shapes.leak_bytes, "steady growth to four fifths of limits.stored_bytes",
-             ("SessgateStorageFullSoon",), _bytes_for(0.8, 12, 24_000)),
+             ("SessgateStorageFullSoon",), _bytes_for(0.8, 12, 24_000), knob=True),
+    Scenario("lowered-cap", "An operator sets limits.stored_sessions below what one hoarding account has stored alone.",
+             shapes.hoard, "sessions ended to make room, that account's, oldest first",
+             ("SessgateSessionsDisplaced", "SessgateNearCap"),
+             _fixed({"limits": {"per_user": {"sessions": None}}}), faults.LoweredCap),
     Scenario("thrash", "Memory holds a quarter of those who keep coming round.",
              shapes.thrash, "sessions leave memory seconds after their use and are read from the store again",
-             ("SessgateEvictionThrash", "SessgateEvictionSpike"), _memory_of(400, 0.25)),
+             ("SessgateEvictionThrash", "SessgateEvictionSpike"), _memory_of(400, 0.25), knob=True),
     Scenario("hook-down", "The app's hook endpoint refuses connections for a while. Two attempts a notice.",
              shapes.many_endings, "notices retried, then dropped", ("SessgateHookFailures",),
              _fixed({"hooks": {"session_closed": {"max_attempts": 2, "timeout": "1s"}}}), faults.HookDown),
     Scenario("store-down", "Another process holds the whole database, as a stuck backup does.",
              shapes.background, "store_up 0, creations answered with 503, sessions in memory served on",
              ("SessgateStoreDown",), fault=faults.StoreDown),
+    Scenario("store-down-cold", "The same while memory holds few sessions, as after a restart.",
+             shapes.look_ups, "store_up 0, and look-ups that fail as well", ("SessgateStoreDown", "SessgateLookupBurn"),
+             _memory_of(200, 0.05), faults.StoreDown),
     Scenario("store-slow", "Another process holds the database for moments; memory holds few sessions.",
              shapes.look_ups, "look-ups slower than 5 ms, none failing", ("SessgateLookupBurn",),
              _memory_of(200, 0.05), faults.StoreSlow),

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
-from tools.scenarios.place import Place
+from tools.scenarios.place import Place, overlaid
 
 SHM_LOCKS = range(120, 128)
 """The bytes of SQLite's `-shm` file that its locks are on: write, checkpoint, recover, and five read marks
@@ -176,6 +176,25 @@ class BadReload(Fault):
 
     def end(self) -> None:
         self.place.configure(self.place.config)
+
+
+class LoweredCap(Fault):
+    """An operator sets limits.stored_sessions far too low; at the end it is as it was."""
+
+    CAP = 250
+
+    def begin(self) -> None:
+        self._before = dict(self.place.config)
+        self.place.configure(overlaid(self._before, {"limits": {"stored_sessions": self.CAP}}))
+
+    def end(self) -> None:
+        if self._before is not None:
+            self.place.configure(self._before)
+            self._before = None
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._before: Mapping[str, Any] | None = None
 
 
 class HookDown(Fault):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from tools.scenarios.catalogue import Scenario
@@ -94,46 +94,54 @@ class _Visitors:
 
 
 async def play(
-    scenario: Scenario, frame: Frame, *, place: Place | None = None, api: str | None = None,
+    scenario: Scenario, frame: Frame, *, place: Place | None = None, api: str | None = None, fault: Fault | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Plays it against a sidecar that it may do things to, or against an API alone.
 
-    With a place, the scenario's settings are put into force first and taken back at the end.
+    With a place, the scenario's settings are put into force first and taken back at the end, or at the end of the
+    trouble if they are the knob to turn. `fault` breaks instead of what the scenario breaks.
     """
     url = place.api if place is not None else api
     if url is None:
         raise ValueError("neither a place nor an API")
-    report = Report(scenario.name, frame.seed)
-    fault = scenario.make_fault(place)
+    fault = fault or scenario.make_fault(place)
+    settings = _Settings(place, overlaid(scenario.settings(frame), fault.settings() if fault else {}))
     gate = Gate(url)
-    report.answers = gate.tally
+    report = Report(scenario.name, frame.seed, answers=gate.tally)
     start = time.monotonic()
     try:
-        async with _in_force(scenario, frame, fault, place), asyncio.TaskGroup() as tasks:
+        settings.apply()
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_traffic(scenario.shape(frame), _Visitors(gate), start, report, frame))
-            tasks.create_task(_trouble(fault, frame, start, report, tell))
+            tasks.create_task(_trouble(fault, settings if scenario.knob else None, frame, start, report, tell))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     finally:
         gate.close()
+        if fault is not None:
+            await asyncio.to_thread(fault.close)
+        settings.take_back()
         report.seconds = time.monotonic() - start
     return report
 
 
-@asynccontextmanager
-async def _in_force(scenario: Scenario, frame: Frame, fault: Fault | None, place: Place | None) -> AsyncIterator[None]:
-    wanted = overlaid(scenario.settings(frame), fault.settings() if fault else {})
-    before = None if place is None else dict(place.config)
-    try:
-        if place is not None and wanted:
-            place.configure(overlaid(place.config, wanted))
-        yield
-    finally:
-        if fault is not None:
-            await asyncio.to_thread(fault.close)
-        if place is not None and before is not None and wanted:
-            place.configure(before)
+class _Settings:
+    """What a scenario needs in the configuration of its place, put into force and taken back."""
+
+    def __init__(self, place: Place | None, wanted: Mapping[str, Any]) -> None:
+        self._place, self._wanted = place, wanted
+        self._before: Mapping[str, Any] | None = None
+
+    def apply(self) -> None:
+        if self._place is not None and self._wanted:
+            self._before = dict(self._place.config)
+            self._place.configure(overlaid(self._before, self._wanted))
+
+    def take_back(self) -> None:
+        if self._place is not None and self._before is not None:
+            self._place.configure(self._before)
+            self._before = None
 
 
 async def _traffic(calls: Iterator[Call], visitors: _Visitors, start: float, report: Report, frame: Frame) -> None:
@@ -163,7 +171,9 @@ async def _traffic(calls: Iterator[Call], visitors: _Visitors, start: float, rep
             await asyncio.wait(waiting)
 
 
-async def _trouble(fault: Fault | None, frame: Frame, start: float, report: Report, tell: Callable[[str], None]) -> None:
+async def _trouble(
+    fault: Fault | None, knob: _Settings | None, frame: Frame, start: float, report: Report, tell: Callable[[str], None],
+) -> None:
     await asyncio.sleep(max(0.0, start + frame.timing.onset - time.monotonic()))
     report.onset = time.time()
     tell("the trouble starts")
@@ -174,5 +184,7 @@ async def _trouble(fault: Fault | None, frame: Frame, start: float, report: Repo
     finally:
         if fault is not None:
             await asyncio.to_thread(fault.end)
+        if knob is not None:
+            knob.take_back()
         report.relief = time.time()
         tell("the trouble is over")

@@ -22,11 +22,10 @@ LOGS_OUT = 0.7
 """Part of the visitors who log out. The others' sessions wait for their end."""
 FLOOD_RATE = 120.0
 """Session creations a second of one client in a flood."""
-
-
-def steady(_: float) -> float:
-    """No hours of the day."""
-    return 1.0
+RUSH_RATE = 150.0
+"""Session creations a second of all bots in a rush."""
+HOARD = 300
+"""Sessions that an account has hoarded before trouble starts."""
 
 
 def daily(length: float) -> Rate:
@@ -85,9 +84,18 @@ def flood(frame: Frame) -> Iterator[Call]:
 
 def many_ips(frame: Frame) -> Iterator[Call]:
     """A botnet: each address stays just under ten an hour, each account has one session."""
+    return _bots(frame, 50)
+
+
+def rush(frame: Frame) -> Iterator[Call]:
+    """The same, faster."""
+    return _bots(frame, RUSH_RATE)
+
+
+def _bots(frame: Frame, rate: float) -> Iterator[Call]:
     rng, timing = frame.rng("bots"), frame.timing
     first = rng.randrange(1 << 23)
-    times = evenly(timing.onset, timing.relief, 50 * frame.scale)
+    times = evenly(timing.onset, timing.relief, rate * frame.scale)
     bots = (
         Call(at, Act.CREATE, f"bot-{number}", f"bot-{number}", address(first + number // 9), 300)
         for number, at in enumerate(times)
@@ -104,6 +112,16 @@ def hoarder(frame: Frame) -> Iterator[Call]:
         for number, at in enumerate(times)
     )
     return merged(background(frame), one)
+
+
+def hoard(frame: Frame) -> Iterator[Call]:
+    """People, and one account that has hoarded before anything happens."""
+    rng = frame.rng("hoard")
+    hoarded = (
+        Call(2 + number * 0.01, Act.CREATE, f"hoard-{number}", "mallory", address(rng.randrange(1 << 24)), 300)
+        for number in range(HOARD)
+    )
+    return merged(background(frame), hoarded)
 
 
 def leak(frame: Frame) -> Iterator[Call]:
