@@ -21,6 +21,8 @@ HEAVIEST = f"max({series('sessgate_user_sessions_max')})"
 USERS = scoped("sessgate_users")
 REFUSED = series("sessgate_session_creations_total", 'outcome="creation_rate"')
 
+IN_FOUR_HOURS = f"{STORED_BYTES} + {4 * 3600} * sum(deriv({series('sessgate_storage_bytes')}[1h]))"
+
 STORAGE = Row("Storage: how much room is left?", [
     Gauge(
         "Bytes", "How full the fullest sidecar's storage is, in bytes. Above 80 % raise `limits.stored_bytes` in time; from 90 % on "
@@ -33,9 +35,9 @@ STORAGE = Row("Storage: how much room is left?", [
     ),
     Lines(
         "Bytes stored, and four hours on", "Size of the storage tier, its limit, and where it would be four hours later if the last "
-        "hour went on. If that crosses the limit: see who creates sessions, then limit them or raise `limits.stored_bytes`.",
+        "hour went on (drawn up to a fifth above the limit). If that crosses the limit: see who creates sessions, then limit them or raise `limits.stored_bytes`.",
         [Query(STORED_BYTES, "stored"), Query(finite(BYTES_LIMIT), "limit"),
-         Query(f"{STORED_BYTES} + {14_400} * sum(deriv({series('sessgate_storage_bytes')}[1h]))", "in 4 h")],
+         Query(f"clamp_max({IN_FOUR_HOURS}, scalar(1.2 * {BYTES_LIMIT}))", "in 4 h")],
         "bytes", 8, runbook="SessgateStorageFullSoon", low=0,
         overrides=[*colored(stored=BLUE), limit_line("limit"), override(
             "in 4 h", color={"mode": "fixed", "fixedColor": PURPLE}, custom_lineStyle={"fill": "dash", "dash": [2, 6]}, custom_fillOpacity=0)],
@@ -107,7 +109,7 @@ USERS_ROW = Row("Users: does somebody hoard?", [
     Lines(
         "Heaviest users over time", "Sessions of the users who have the most, each under a keyed hash unless `top_users.label` says "
         "otherwise. A line that leaves the others behind is a leaking app or a stolen password.",
-        [Query(f"max by (user) ({series('sessgate_top_user_sessions')})", "{{user}}")], width=8, low=0,
+        [Query(f"max by (user) ({series('sessgate_top_user_sessions')})", "{{user}}")], width=8, low=0, ranked=True,
         runbook="SessgateUserHoarding",
     ),
     Column([

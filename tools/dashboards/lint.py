@@ -27,7 +27,7 @@ Node = Any
 """A node of promql-parser's tree."""
 
 UNITS = frozenset({
-    "none", "short", "percent", "percentunit", "bytes", "s", "ms", "dtdurations", "ops", "reqps", "cpm", "hex", "bool_yes_no",
+    "none", "short", "locale", "percent", "percentunit", "bytes", "s", "ms", "dtdurations", "ops", "reqps", "cpm", "hex", "bool_yes_no",
 })
 """The units in use here, all of them Grafana's; there an unknown one is shown as it is written."""
 JUDGED = ("stat", "gauge", "bargauge", "timeseries", "table", "heatmap")

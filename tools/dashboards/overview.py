@@ -149,7 +149,7 @@ GROWTH = Row("Who is growing?", [
     Bars(
         "Heaviest users", "Sessions of the users who have the most; names are hashed unless `top_users.label` says otherwise, and in "
         "clear in `sessgate top`. One far ahead of the others: a leaking app or a stolen password; set `limits.per_user`.",
-        [Query(f"sort_desc(max by (user) ({series('sessgate_top_user_sessions')}))", "{{user}}")],
+        [Query(f"topk(10, max by (user) ({series('sessgate_top_user_sessions')}))", "{{user}}")],
         width=8, steps=Steps(BLUE, [(HOARDING.value, ORANGE)]), runbook="SessgateUserHoarding", missing="nobody, or not exported", low=0,
     ),
 ])
@@ -217,7 +217,7 @@ SERVICE = Row("Are look-ups fast, and is the app told?", [
          Query(f"clamp_max({BYTES_LIMIT}, {NO_LIMIT:g})", "stored bytes"),
          Query(f"clamp_max(max({series('sessgate_user_sessions_limit')}), {NO_LIMIT:g})", "sessions of a user"),
          Query(f"max({series('sessgate_sweep_interval_seconds')})", "sweep every")],
-        width=12, height=8, background=False, steps=Steps(BLUE), mappings=NO_LIMIT_IN_WORDS,
+        "locale", width=12, height=8, background=False, steps=Steps(BLUE), mappings=NO_LIMIT_IN_WORDS,
         overrides=[override("stored bytes", unit="bytes"), override("sweep every", unit="dtdurations")],
     ),
 ])

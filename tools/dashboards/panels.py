@@ -164,6 +164,8 @@ class Stat(Panel):
     width: int = 4
     height: int = 4
     background: bool = True
+    size: int = 34
+    """Of the number, in pixels."""
 
     kind = "stat"
 
@@ -171,7 +173,7 @@ class Stat(Panel):
         return {
             "colorMode": "background" if self.background else "value", "graphMode": "none", "justifyMode": "auto",
             "orientation": "auto", "percentChangeColorMode": "standard", "reduceOptions": REDUCE,
-            "showPercentChange": False, "textMode": "auto", "wideLayout": True,
+            "showPercentChange": False, "text": {"titleSize": 14, "valueSize": self.size}, "textMode": "auto", "wideLayout": True,
         }
 
 
@@ -206,7 +208,8 @@ class Gauge(Panel):
 
 @dataclass(frozen=True)
 class Lines(Panel):
-    """Values over time. `stack` piles them up; `threshold` draws the thresholds as lines; `logarithm` is a base.
+    """Values over time. `stack` piles them up; `threshold` draws the thresholds as lines; `logarithm` is a base; `ranked`
+    lists the series beside the chart, the largest first.
 
     Up to three lines with fixed names show their last values in the legend; of more, the tooltip does.
     """
@@ -214,6 +217,7 @@ class Lines(Panel):
     stack: bool = False
     threshold: bool = False
     logarithm: int | None = None
+    ranked: bool = False
 
     kind = "timeseries"
     instant = False
@@ -225,17 +229,21 @@ class Lines(Panel):
         scale: Json = {"type": "log", "log": self.logarithm} if self.logarithm else {"type": "linear"}
         return {
             "axisBorderShow": False, "axisColorMode": "text", "axisPlacement": "auto", "drawStyle": "line",
-            "fillOpacity": 40 if self.stack else 8, "gradientMode": "none", "lineInterpolation": "linear", "lineWidth": 1,
+            "fillOpacity": 40 if self.stack else 0 if self.logarithm else 8, "gradientMode": "none", "lineInterpolation": "linear", "lineWidth": 1,
             "scaleDistribution": scale, "showPoints": "never", "spanNulls": False,
             "stacking": {"group": "A", "mode": "normal" if self.stack else "none"},
             "thresholdsStyle": {"mode": "dashed" if self.threshold else "off"},
         }
 
     def options(self) -> Json:
+        tooltip = {"mode": "multi", "sort": "desc"}
+        if self.ranked:
+            legend = {"calcs": ["max"], "displayMode": "table", "placement": "right", "showLegend": True, "sortBy": "Max", "sortDesc": True}
+            return {"legend": legend, "tooltip": tooltip}
         few = len(self.queries) <= 3 and not any("{{" in query.legend for query in self.queries)
         return {
             "legend": {"calcs": ["lastNotNull"] if few else [], "displayMode": "list", "placement": "bottom", "showLegend": True},
-            "tooltip": {"mode": "multi", "sort": "desc"},
+            "tooltip": tooltip,
         }
 
 

@@ -18,11 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools import venv
 from tools.dashboards import build, data
 from tools.dashboards.data import Answer, Window, legend
 from tools.dashboards.macros import Json, annotations, expand, panels
 from tools.dashboards.story import NAMESPACE, Played, Story, played
 from tools.servers import REPOSITORY
+
+venv.activate()
+
+from PIL import Image  # noqa: E402  (from the environment that the line above makes importable)
 
 PICTURES = REPOSITORY / "docs" / "pictures"
 SOURCE = REPOSITORY / "tools" / "pictures"
@@ -32,6 +37,8 @@ WIDTH = 1600
 """Pixels; the height follows from the panels."""
 HEAD, LINE = 92, 38
 """Pixels of the head of the page, and of a line of the grid with its gap, as in tools/pictures/src/page.tsx."""
+SPEED = 12.0
+"""By what the times in the rules are divided: ten minutes stand for two hours."""
 LARGEST = 500_000
 """Bytes that a picture may have."""
 COLORS = {"red": "#f2495c", "orange": "#ff9830", "purple": "#b877d9", "blue": "#5794f2"}
@@ -124,6 +131,8 @@ def draw(found: Json, target: Path) -> None:
             [*CHROMIUM, f"--user-data-dir={profile}", f"--window-size={WIDTH},{height}", f"--screenshot={target}", html.as_uri()],
             check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
+    with Image.open(target) as drawn:
+        drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
     if (size := target.stat().st_size) > LARGEST:
         print(f"{target.name} has {size} bytes, more than {LARGEST}", file=sys.stderr)
 
@@ -135,7 +144,7 @@ def kept(name: str) -> Path:
 
 def take(seconds: float) -> list[str]:
     """Plays a story, keeps the answers for each dashboard, and returns what is wrong with their data."""
-    story = Story(length=seconds, scale=2.0, scrape=2.0)
+    story = Story(length=seconds, speed=SPEED, scale=2.0, scrape=2.0)
     wrong: list[str] = []
     with played(story) as over:
         print("\n".join(map(str, over.reports)), flush=True)

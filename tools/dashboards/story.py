@@ -4,7 +4,8 @@ People come and go. A flood comes from one address; one account hoards; the app'
 configuration is changed, and later mistyped; one sidecar hangs for a moment; at last an app leaks sessions until storage
 is full. All times are shares of the length, so that a test plays it in half a minute and the pictures in minutes.
 
-What Prometheus remembers of yesterday and of a week ago is made up: the rate at which sessions were created, as recorded.
+The rules are in fast motion, too. What Prometheus remembers of yesterday and of a week ago is made up: the rate at which
+sessions were created, as recorded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from tools.pages import shorten
 from tools.scenarios import Frame, Report, Scenario, Timing, play
 from tools.scenarios.faults import BadReload, Hang, HookDown, StoreDown
 from tools.scenarios.place import overlaid
@@ -31,7 +33,6 @@ from tools.servers import REPOSITORY, Prometheus, ScrapeJob, Sidecar, http_text
 
 RULES = REPOSITORY / "alerts" / "sessgate.rules.yml"
 JOB, NAMESPACE = "sessgate", "shop"
-DAY = 86_400.0
 MISSED_SCRAPES = 3.0
 """Scrapes that fail for certain while a sidecar hangs: the first may be under way, and each is given up after an interval."""
 STORE_DEADLINE = 11.0
@@ -40,11 +41,16 @@ STORE_DEADLINE = 11.0
 
 @dataclass(frozen=True)
 class Story:
-    """How long it is, in seconds, how much goes on, and the scrape interval in seconds."""
+    """How long it is and how often it is scraped, in seconds; how much goes on.
+
+    `speed` is the factor by which all times in the rules are divided; with `waits` off alerts do not wait before they fire.
+    """
 
     length: float
+    speed: float
     scale: float = 1.0
     scrape: float = 1.0
+    waits: bool = True
     seed: int = 7
 
     def at(self, share: float) -> float:
@@ -54,6 +60,11 @@ class Story:
     def timing(self, start: float, end: float) -> Timing:
         """A window between two shares."""
         return Timing(self.at(start), self.at(end - start), self.at(1 - end))
+
+    @property
+    def usual(self) -> float:
+        """Sessions a second that were created yesterday: as now on both sidecars, without the trouble."""
+        return (1.5 * LOGINS + 1.5) * self.scale
 
     @property
     def leak_rate(self) -> float:
@@ -74,7 +85,7 @@ class Story:
                 "stored_bytes": int(2_000 * leaked) + 400_000,
                 "per_user": {"sessions": 5, "overrides": {"mallory": 1_000}},
             },
-            "hooks": {"session_closed": {"max_attempts": 2, "timeout": "1s"}},
+            "hooks": {"session_closed": {"max_attempts": 2}},
         }
 
     def people(self, frame: Frame) -> Iterator[Call]:
@@ -119,26 +130,30 @@ class Story:
         return merged(self.people(frame), flood, leak, members, looks, short, large)
 
 
-def quick_rules(folder: Path, interval: float) -> Path:
-    """The real rules in a file of its own, evaluated every `interval` seconds, and with no time to wait before an alert."""
-    rules = yaml.safe_load(RULES.read_text())
+def quick_rules(folder: Path, story: Story) -> Path:
+    """The real rules in fast motion, in a file of their own."""
+    rules = shorten.rules(shorten.load(RULES), story.speed)
     for group in rules["groups"]:
-        group["interval"] = f"{int(interval * 1000)}ms"
+        group["interval"] = f"{int(story.scrape * 1000)}ms"
         for rule in group["rules"]:
-            rule.pop("for", None)
+            if not story.waits:
+                rule.pop("for", None)
     path = folder / "rules.yml"
     path.write_text(yaml.safe_dump(rules, sort_keys=False))
     return path
 
 
-def remember(prometheus: Prometheus, rate: float, now: float, seed: int) -> None:
-    """Gives a Prometheus that has not started yet the creations of yesterday and of a week ago."""
-    rng = random.Random(seed)
+def remember(prometheus: Prometheus, story: Story, start: float) -> None:
+    """Gives a Prometheus that has not started yet the creations of yesterday and of a week ago, in fast motion as well."""
+    rng = random.Random(story.seed)
     name, labels = "job:sessgate_session_creations:rate5m", f'{{namespace="{NAMESPACE}",job="{JOB}"}}'
     lines = [f"# TYPE {name} gauge"]
-    for days in (7, 1):
-        start = now - days * DAY - 5_400
-        lines += [f"{name}{labels} {rate * rng.uniform(0.9, 1.1):.4f} {start + 60 * minute:.0f}" for minute in range(180)]
+    hour = 3_600 / story.speed
+    for hours in (7 * 24, 24):
+        begin, end = start - (hours + 2) * hour, min(start, start + story.length - (hours - 2) * hour)
+        step = max(1.0, 60 / story.speed)
+        for number in range(int((end - begin) / step)):
+            lines.append(f"{name}{labels} {story.usual * rng.uniform(0.9, 1.1):.4f} {begin + number * step:.3f}")
     text = prometheus.directory / "history.txt"
     text.write_text("\n".join([*lines, "# EOF\n"]))
     command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(prometheus.directory / "data")]
@@ -169,9 +184,9 @@ def played(story: Story) -> Iterator[Played]:
             sidecar.start()
         scrape = f"{int(story.scrape * 1000)}ms"
         job = ScrapeJob(JOB, [first.target, second.target], {"namespace": NAMESPACE})
-        prometheus = Prometheus([job], [quick_rules(first.directory, story.scrape)], scrape_interval=scrape)
+        prometheus = Prometheus([job], [quick_rules(first.directory, story)], scrape_interval=scrape)
         stack.callback(prometheus.close)
-        remember(prometheus, 1.5 * LOGINS * story.scale, start, story.seed)
+        remember(prometheus, story, start)
         prometheus.start()
         reports = asyncio.run(_play(story, first, second, hook))
         yield Played(prometheus, start, time.time(), reports)
