@@ -35,12 +35,14 @@ STORAGE = Row("Storage: how much room is left?", [
     ),
     Lines(
         "Bytes stored, and four hours on", "Size of the storage tier, its limit, and where it would be four hours later if the last "
-        "hour went on (drawn up to a fifth above the limit). If that crosses the limit: see who creates sessions, then limit them or raise `limits.stored_bytes`.",
+        "hour went on (drawn up to a fifth above the limit). If that crosses the limit: see who creates sessions, then limit them or "
+        "raise `limits.stored_bytes`.",
         [Query(STORED_BYTES, "stored"), Query(finite(BYTES_LIMIT), "limit"),
          Query(f"clamp_max({IN_FOUR_HOURS}, scalar(1.2 * {BYTES_LIMIT}))", "in 4 h")],
         "bytes", 8, runbook="SessgateStorageFullSoon", low=0,
         overrides=[*colored(stored=BLUE), limit_line("limit"), override(
-            "in 4 h", color={"mode": "fixed", "fixedColor": PURPLE}, custom_lineStyle={"fill": "dash", "dash": [2, 6]}, custom_fillOpacity=0)],
+            "in 4 h", color={"mode": "fixed", "fixedColor": PURPLE}, custom_lineStyle={"fill": "dash", "dash": [2, 6]},
+            custom_fillOpacity=0)],
     ),
     Column([
         Stat(
@@ -119,8 +121,8 @@ USERS_ROW = Row("Users: does somebody hoard?", [
             decimals=1, runbook="SessgateUserHoarding",
         ),
         Stat(
-            "Sessions of a user", "The average over users with a session. Rising for weeks: an app does not end its sessions.", [Query(ratio(STORED_SESSIONS, USERS), "average")], "short", 4, 4,
-            background=False, steps=Steps(BLUE), decimals=1,
+            "Sessions of a user", "The average over users with a session. Rising for weeks: an app does not end its sessions.",
+            [Query(ratio(STORED_SESSIONS, USERS), "average")], "short", 4, 4, background=False, steps=Steps(BLUE), decimals=1,
         ),
     ]),
 ])
@@ -130,7 +132,8 @@ CREATIONS = Row("Creations: a flood?", [
         "Refused creations", "Creations refused a second, by the limit that did it. creation_rate: single addresses create too fast; "
         "user_limit: users at their limit, under `on_excess: reject`; storage_full: no room, which is harm.",
         [Query(rate("sessgate_session_creations_total", "outcome", 'outcome!~"created|store_error"'), "{{outcome}}")], "ops", 6, stack=True,
-        overrides=colored(**{name: color for name, color in OUTCOMES.items() if name not in ("created", "store_error")}), runbook="SessgateCreationFlood",
+        overrides=colored(**{name: color for name, color in OUTCOMES.items() if name not in ("created", "store_error")}),
+        runbook="SessgateCreationFlood",
     ),
     Lines(
         "Refused for their address", "The share of all attempts that `limits.creation_per_ip` refused. Above a fifth: a flood from few "
@@ -142,7 +145,8 @@ CREATIONS = Row("Creations: a flood?", [
     Lines(
         "Client addresses", "Addresses that the rate limit remembers, and those that may not create a session right now. Many "
         "remembered and few limited, while creations rise: many addresses just under the limit.",
-        [Query(total(series("sessgate_rate_limiter_keys")), "remembered"), Query(total(series("sessgate_rate_limited_ips")), "limited now")],
+        [Query(total(series("sessgate_rate_limiter_keys")), "remembered"),
+         Query(total(series("sessgate_rate_limited_ips")), "limited now")],
         width=6, overrides=colored(**{"remembered": BLUE, "limited now": ORANGE}), runbook="SessgateCreationFlood", low=0,
     ),
     Lines(
@@ -168,7 +172,8 @@ STALE = Row("Stale sessions and leases", [
     Lines(
         "Leases", "Leases held now, and requests a second: refused at `limits.leases.per_user`; expired because nobody gave them back. "
         "Many expired: an app crashes or forgets.",
-        [Query(total(series("sessgate_leases_held")), "held"), Query(rate("sessgate_lease_requests_total", "result"), "{{result}} a second")],
+        [Query(total(series("sessgate_leases_held")), "held"),
+         Query(rate("sessgate_lease_requests_total", "result"), "{{result}} a second")],
         width=8, low=0, overrides=colored(**{
             "held": BLUE, "granted a second": GREEN, "refused a second": ORANGE, "expired a second": RED}),
     ),

@@ -42,8 +42,8 @@ LOOKUPS_ROW = Row("Look-ups", [
         overrides=colored(hit=GREEN, miss=ORANGE, expired=BLUE, error=RED),
     ),
     Lines(
-        "Answered from memory", "The share of successful look-ups that memory answered. Lower than usual: memory is too small, or a sidecar "
-        "has just started and fills it.",
+        "Answered from memory", "The share of successful look-ups that memory answered. Lower than usual: memory is too small, "
+        "or a sidecar has just started and fills it.",
         [Query(ratio(f"sum by (instance) (rate({HITS}[{RATE}]))", f"sum by (instance) (rate({ALL_HITS}[{RATE}]))"), BY_INSTANCE)],
         "percentunit", 8, low=0, high=1, runbook="SessgateEvictionThrash",
     ),

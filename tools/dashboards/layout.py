@@ -137,7 +137,9 @@ def annotations() -> list[Json]:
             "Alerts", RED, f"({recorded('ALERTS_FOR_STATE', alerts)} and ignoring (alertstate) {recorded('ALERTS', firing)}) * 1000",
             "{{alertname}}", "{{severity}} since then, in {{namespace}} {{job}} {{instance}}", "severity", at_value=True,
         ),
-        annotation("Restarts", PURPLE, f"{ours('process_start_time_seconds')} * 1000", "Started", "{{instance}}", "instance", at_value=True),
+        annotation(
+            "Restarts", PURPLE, f"{ours('process_start_time_seconds')} * 1000", "Started", "{{instance}}", "instance", at_value=True,
+        ),
         annotation(
             "Reloads", BLUE, f"({reload} > on (namespace, job, instance) {start} + 10) * 1000", "Configuration reloaded",
             "{{instance}}", "instance", at_value=True,

@@ -81,8 +81,11 @@ IS_IT_UP = Row("Is it up?", [
         columns={"alertname": "Alert", "severity": "Severity", "namespace": "Namespace", "job": "Job", "instance": "Instance"},
         width=12, missing="none",
         overrides=[
-            override("Alert", custom_width=250), override("Severity", custom_width=90, custom_cellOptions={"type": "color-text"}, mappings=words(
-                {"critical": ("critical", RED), "warning": ("warning", ORANGE), "info": ("info", BLUE)})),
+            override("Alert", custom_width=250),
+            override(
+                "Severity", custom_width=90, custom_cellOptions={"type": "color-text"},
+                mappings=words({"critical": ("critical", RED), "warning": ("warning", ORANGE), "info": ("info", BLUE)}),
+            ),
         ],
     ),
     Lines(

@@ -115,10 +115,15 @@ def picture(dashboard: Json, story: Played, window: Window) -> Json:
     }
 
 
+def height_of(dashboard: Json) -> int:
+    """How high its picture is, in pixels."""
+    return HEAD + LINE * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"]) + 8
+
+
 def draw(found: Json, target: Path) -> None:
     """Draws one picture in a browser of its own."""
     folder = page()
-    height = HEAD + LINE * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in found["dashboard"]["panels"]) + 8
+    height = height_of(found["dashboard"])
     html = WORK / f"{target.stem}.html"
     answers = json.dumps(found).replace("</", "<\\/")
     html.write_text(

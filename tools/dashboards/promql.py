@@ -52,7 +52,7 @@ def tiered(name: str, matchers: str = "") -> str:
     """A gauge with a scope, of all selected sidecars together."""
     own = series(name, ", ".join(part for part in (matchers, 'scope="local"') if part))
     shared = series(name, ", ".join(part for part in (matchers, 'scope="shared"') if part))
-    return f"sum(sum by (namespace, job) ({own}) or max by (namespace, job) ({shared}))"
+    return f"sum(max by (namespace, job) ({shared}) or sum by (namespace, job) ({own}))"
 
 
 def scoped(name: str) -> str:

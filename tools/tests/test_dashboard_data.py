@@ -50,7 +50,8 @@ BREAKS: list[tuple[str, Callable[[Json], Any]]] = [
     ("Requests: did not move", ask(f"0 * sum by (outcome) (rate(sessgate_requests_total{{{SELECTED}}}[$__rate_interval]))")),
     ("Requests: has no labels ['outcome']", ask(f"sum(rate(sessgate_requests_total{{{SELECTED}}}[$__rate_interval]))")),
     ("Requests: has two series called ok", ask(f"sum by (outcome, door) (rate(sessgate_requests_total{{{SELECTED}}}[$__rate_interval]))")),
-    ("Requests: has a setting for refused", ask(f'sum by (outcome) (rate(sessgate_requests_total{{outcome="ok", {SELECTED}}}[$__rate_interval]))')),
+    ("Requests: has a setting for refused", ask(
+        f'sum by (outcome) (rate(sessgate_requests_total{{outcome="ok", {SELECTED}}}[$__rate_interval]))')),
     ("Alerts that fire: has no column namespace", lambda d: panel(d, "Alerts that fire")["targets"][0].update(
         expr='sum by (alertname) (ALERTS{namespace=~"$namespace", job=~"$job"})')),
     ("variable namespace offers nothing", vary("label_values(sessgate_build, namespace)")),

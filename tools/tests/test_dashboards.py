@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import struct
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from tools.dashboards import bounds, build, lint, roundtrip
 from tools.dashboards.macros import annotations, expand, panels
+from tools.dashboards.pictures import LARGEST, WIDTH, height_of
 
 Json = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -147,13 +149,17 @@ class RoundTrip(unittest.TestCase):
 class Alerts(unittest.TestCase):
     """What the dashboards say of the alerts is so."""
 
+    def links(self) -> set[str]:
+        return {link["url"] for dashboard in dashboards().values() for each in panels(dashboard) for link in each.get("links", [])}
+
     def test_bounds_are_those_of_the_alerts(self) -> None:
         expressions: dict[str, str] = {}
         for rule in alerts():
             expressions[rule["alert"]] = expressions.get(rule["alert"], "") + " ; " + " ".join(rule["expr"].split())
         for bound in bounds.BOUNDS:
             with self.subTest(alert=bound.alert):
-                self.assertRegex(expressions[bound.alert], re.escape(bound.words) + r"(?![\d.])(?! *\*)|" + re.escape(bound.words) + r" \* \D")
+                # The number ends here, and is multiplied with no other number.
+                self.assertRegex(expressions[bound.alert], re.escape(bound.words) + r"(?![\d.])(?! *\* *\d)")
 
     def test_bounds_are_numbers(self) -> None:
         self.assertEqual(bounds.STORAGE_FULL_SOON.value, 14_400)
@@ -163,12 +169,12 @@ class Alerts(unittest.TestCase):
 
     def test_links_to_the_runbook_lead_to_alerts(self) -> None:
         known = {rule["annotations"]["runbook_url"] for rule in alerts()}
-        found = {link["url"] for dashboard in dashboards().values() for each in panels(dashboard) for link in each.get("links", [])}
+        found = self.links()
         self.assertEqual({url for url in found if url.startswith(build.RUNBOOK)}, found)
         self.assertEqual(found - known, set())
 
     def test_each_alert_that_a_panel_can_show_has_one(self) -> None:
-        found = {link["url"].rsplit("#", 1)[1] for dashboard in dashboards().values() for each in panels(dashboard) for link in each.get("links", [])}
+        found = {url.rsplit("#", 1)[1] for url in self.links()}
         self.assertEqual({rule["alert"].lower() for rule in alerts()} - found, WITHOUT_A_PANEL)
 
 
@@ -177,6 +183,45 @@ WITHOUT_A_PANEL = {
     "sessgatecreationsustained",  # beside expectation and creations, which link to SessgateCreationAnomalous
     "sessgatecreationspikenohistory",  # the same, before there is an expectation
 }
+
+
+class Catalogue(unittest.TestCase):
+    """Every metric is on a panel or marked as an annotation, and none is asked for that is not there."""
+
+    def known(self) -> dict[str, str]:
+        rows = re.findall(r"^\| `((?:sessgate|process)_\w+)` \| (\w+) \|", (REPOSITORY / "docs" / "METRICS.md").read_text(), re.M)
+        return dict(rows)
+
+    def shown(self) -> set[str]:
+        found: set[str] = set()
+        for dashboard in dashboards().values():
+            expressions = [target["expr"] for each in panels(dashboard) for target in each["targets"]]
+            expressions += [annotation["expr"] for annotation in annotations(dashboard)]
+            for expr in expressions:
+                found |= {selector.name for selector, _ in lint.selectors(lint.parse(expr, dashboard))}
+        families = {name: re.sub(r"_(bucket|sum|count)$", "", name) for name in found}
+        return {family if family in self.known() else name for name, family in families.items()}
+
+    def test_every_metric_is_shown(self) -> None:
+        self.assertGreater(len(self.known()), 40)
+        self.assertEqual(set(self.known()) - self.shown(), set())
+
+    def test_only_what_there_is_is_shown(self) -> None:
+        recorded = {rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "record" in rule}
+        self.assertEqual(self.shown() - set(self.known()) - recorded, {"up", "ALERTS", "ALERTS_FOR_STATE"})
+
+
+class Pictures(unittest.TestCase):
+    def test_there_is_one_of_each_dashboard(self) -> None:
+        folder = REPOSITORY / "docs" / "pictures"
+        readme = (build.FOLDER / "README.md").read_text()
+        for name in build.DASHBOARDS:
+            picture = (folder / f"{name}.png").read_bytes()
+            width, height = struct.unpack(">II", picture[16:24])
+            self.assertEqual((picture[:4], width), (b"\x89PNG", WIDTH))
+            self.assertEqual(height, height_of(dashboards()[name]), f"{name} is old: python3 -m tools.dashboards.pictures")
+            self.assertLess(len(picture), LARGEST)
+            self.assertIn(f"../docs/pictures/{name}.png", readme)
 
 
 class Macros(unittest.TestCase):

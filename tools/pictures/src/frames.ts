@@ -1,6 +1,13 @@
 // Answers as Grafana's data frames, with the settings of the panel applied as Grafana applies them.
 
-import { DataFrame, FieldType, getDisplayProcessor, getFieldDisplayName, GrafanaTheme2, toDataFrame } from '@grafana/data';
+import {
+  DataFrame,
+  FieldType,
+  getDisplayProcessor,
+  getFieldDisplayName,
+  GrafanaTheme2,
+  toDataFrame,
+} from '@grafana/data';
 import { Answer, Panel, Picture, Series } from './model';
 
 /** Thresholds have no lower end in JSON; in memory it is minus infinity. */
@@ -25,7 +32,11 @@ function put(config: Record<string, any>, path: string, value: unknown): void {
 /** The settings of a series with this name: the defaults, then the overrides that match. */
 export function configFor(panel: Panel, name: string): Record<string, any> {
   const { defaults, overrides } = panel.fieldConfig;
-  const config: Record<string, any> = { ...defaults, custom: { ...defaults.custom }, thresholds: withLowerEnd(defaults.thresholds) };
+  const config: Record<string, any> = {
+    ...defaults,
+    custom: { ...defaults.custom },
+    thresholds: withLowerEnd(defaults.thresholds),
+  };
   for (const override of overrides) {
     if (override.matcher.options === name) {
       override.properties.forEach((property) => put(config, property.id, property.value));
@@ -38,9 +49,17 @@ function frameOf(series: Series, refId: string, panel: Panel, step: number): Dat
   return toDataFrame({
     refId,
     fields: [
-      { name: 'Time', type: FieldType.time, values: series.points.map((point) => point[0]), config: { interval: step } },
       {
-        name: 'Value', type: FieldType.number, labels: series.labels, values: series.points.map((point) => point[1]),
+        name: 'Time',
+        type: FieldType.time,
+        values: series.points.map((point) => point[0]),
+        config: { interval: step },
+      },
+      {
+        name: 'Value',
+        type: FieldType.number,
+        labels: series.labels,
+        values: series.points.map((point) => point[1]),
         config: { ...configFor(panel, series.name), displayNameFromDS: series.name },
       },
     ],
@@ -49,7 +68,9 @@ function frameOf(series: Series, refId: string, panel: Panel, step: number): Dat
 
 /** A frame a series. */
 export function framesOf(panel: Panel, answers: Answer[], picture: Picture, theme: GrafanaTheme2): DataFrame[] {
-  const frames = answers.flatMap((answer) => answer.series.map((series) => frameOf(series, answer.refId, panel, picture.step)));
+  const frames = answers.flatMap((answer) =>
+    answer.series.map((series) => frameOf(series, answer.refId, panel, picture.step)),
+  );
   frames.forEach((frame, seriesIndex) => {
     const field = frame.fields[1];
     field.state = { seriesIndex };
@@ -63,7 +84,9 @@ export function framesOf(panel: Panel, answers: Answer[], picture: Picture, them
 /** The settings of a column; the unit and the bounds are those of the value. */
 function columnConfig(panel: Panel, name: string, heading: string): Record<string, any> {
   const config = configFor(panel, heading);
-  return name === 'Value' ? config : { custom: config.custom, mappings: config.mappings, color: { mode: 'thresholds' } };
+  return name === 'Value'
+    ? config
+    : { custom: config.custom, mappings: config.mappings, color: { mode: 'thresholds' } };
 }
 
 /** One frame with a row a series: what `filterFieldsByName` and `organize` leave of it. */
@@ -78,7 +101,7 @@ export function tableOf(panel: Panel, answers: Answer[], theme: GrafanaTheme2): 
     fields: shown.map((name) => ({
       name: organize.renameByName[name] ?? name,
       type: name === 'Value' ? FieldType.number : FieldType.string,
-      values: rows.map((row) => (name === 'Value' ? row.points.at(-1)![1] : row.labels[name] ?? '')),
+      values: rows.map((row) => (name === 'Value' ? row.points.at(-1)![1] : (row.labels[name] ?? ''))),
       config: columnConfig(panel, name, organize.renameByName[name] ?? name),
     })),
   });

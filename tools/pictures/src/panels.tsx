@@ -2,7 +2,15 @@
 
 import React, { useContext } from 'react';
 import {
-  DataFrame, dateTime, DisplayValue, FieldDisplay, getDisplayValueAlignmentFactors, getFieldDisplayValues, GrafanaTheme2, ThemeContext, TimeRange,
+  DataFrame,
+  dateTime,
+  DisplayValue,
+  FieldDisplay,
+  getDisplayValueAlignmentFactors,
+  getFieldDisplayValues,
+  GrafanaTheme2,
+  ThemeContext,
+  TimeRange,
 } from '@grafana/data';
 import { BarGauge, BigValue, Table, TimeSeries, UPlotConfigBuilder, VizRepeater } from '@grafana/ui';
 import { framesOf, tableOf } from './frames';
@@ -20,8 +28,12 @@ export interface Drawing {
 function displays(drawing: Drawing, frames: DataFrame[], theme: GrafanaTheme2): FieldDisplay[] {
   const { panel } = drawing;
   return getFieldDisplayValues({
-    fieldConfig: panel.fieldConfig as any, reduceOptions: panel.options.reduceOptions, replaceVariables: (text) => text, theme,
-    data: frames, timeZone: 'utc',
+    fieldConfig: panel.fieldConfig as any,
+    reduceOptions: panel.options.reduceOptions,
+    replaceVariables: (text) => text,
+    theme,
+    data: frames,
+    timeZone: 'utc',
   });
 }
 
@@ -30,13 +42,26 @@ function Stats(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 })
   const values = () => displays(drawing, frames, theme);
   return (
     <VizRepeater
-      getValues={values} source={frames} renderCounter={0} width={width} height={height} orientation={panel.options.orientation} itemSpacing={6}
+      getValues={values}
+      source={frames}
+      renderCounter={0}
+      width={width}
+      height={height}
+      orientation={panel.options.orientation}
+      itemSpacing={6}
       autoGrid
       renderValue={({ value, width, height, count }: any) => (
         <BigValue
-          value={count > 1 ? value.display : { ...value.display, title: undefined }} count={count} width={width} height={height} theme={theme}
-          colorMode={panel.options.colorMode} graphMode={panel.options.graphMode} justifyMode={panel.options.justifyMode}
-          textMode={count > 1 ? 'value_and_name' as any : panel.options.textMode} hasLinks={false}
+          value={count > 1 ? value.display : { ...value.display, title: undefined }}
+          count={count}
+          width={width}
+          height={height}
+          theme={theme}
+          colorMode={panel.options.colorMode}
+          graphMode={panel.options.graphMode}
+          justifyMode={panel.options.justifyMode}
+          textMode={count > 1 ? ('value_and_name' as any) : panel.options.textMode}
+          hasLinks={false}
         />
       )}
     />
@@ -48,13 +73,30 @@ function Bars(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 }):
   const { options } = panel;
   return (
     <VizRepeater
-      getValues={() => displays(drawing, frames, theme)} getAlignmentFactors={getDisplayValueAlignmentFactors} source={frames} renderCounter={0}
-      width={width} height={height} minVizHeight={options.minVizHeight} maxVizHeight={options.maxVizHeight} orientation={options.orientation}
+      getValues={() => displays(drawing, frames, theme)}
+      getAlignmentFactors={getDisplayValueAlignmentFactors}
+      source={frames}
+      renderCounter={0}
+      width={width}
+      height={height}
+      minVizHeight={options.minVizHeight}
+      maxVizHeight={options.maxVizHeight}
+      orientation={options.orientation}
       renderValue={({ value, alignmentFactors, orientation, width, height, count }: any) => (
         <BarGauge
-          value={value.display} width={width} height={height} orientation={orientation} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex)}
-          theme={theme} itemSpacing={8} displayMode={options.displayMode} alignmentFactors={count > 1 ? alignmentFactors : undefined}
-          showUnfilled={options.showUnfilled} valueDisplayMode={options.valueMode} namePlacement={options.namePlacement}
+          value={value.display}
+          width={width}
+          height={height}
+          orientation={orientation}
+          field={value.field}
+          display={value.view?.getFieldDisplayProcessor(value.colIndex)}
+          theme={theme}
+          itemSpacing={8}
+          displayMode={options.displayMode}
+          alignmentFactors={count > 1 ? alignmentFactors : undefined}
+          showUnfilled={options.showUnfilled}
+          valueDisplayMode={options.valueMode}
+          namePlacement={options.namePlacement}
         />
       )}
     />
@@ -62,7 +104,19 @@ function Bars(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 }):
 }
 
 /** A half circle; the one of @grafana/ui 10 needs a plug-in of jQuery. */
-function Dial({ display, field, width, height, theme }: { display: DisplayValue; field: any; width: number; height: number; theme: GrafanaTheme2 }) {
+function Dial({
+  display,
+  field,
+  width,
+  height,
+  theme,
+}: {
+  display: DisplayValue;
+  field: any;
+  width: number;
+  height: number;
+  theme: GrafanaTheme2;
+}) {
   const radius = Math.min(width / 2, height * 0.62) / 1.25 - 4;
   const [x, y] = [width / 2, height / 2 + radius / 2];
   const arc = (from: number, to: number, r: number) => {
@@ -78,12 +132,23 @@ function Dial({ display, field, width, height, theme }: { display: DisplayValue;
       <path d={arc(0, share(display.numeric), radius)} stroke={display.color} strokeWidth={radius * 0.3} fill="none" />
       {steps.map((step, index) => (
         <path
-          key={index} d={arc(share(step.value ?? low), share(steps[index + 1]?.value ?? high), radius * 1.2)} fill="none"
-          stroke={theme.visualization.getColorByName(step.color)} strokeWidth={radius * 0.05}
+          key={index}
+          d={arc(share(step.value ?? low), share(steps[index + 1]?.value ?? high), radius * 1.2)}
+          fill="none"
+          stroke={theme.visualization.getColorByName(step.color)}
+          strokeWidth={radius * 0.05}
         />
       ))}
-      <text x={x} y={y} textAnchor="middle" fontSize={radius * 0.38} fill={display.color} fontFamily={theme.typography.fontFamily}>
-        {display.text}{display.suffix}
+      <text
+        x={x}
+        y={y}
+        textAnchor="middle"
+        fontSize={radius * 0.38}
+        fill={display.color}
+        fontFamily={theme.typography.fontFamily}
+      >
+        {display.text}
+        {display.suffix}
       </text>
     </svg>
   );
@@ -96,7 +161,12 @@ function Gauges(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 }
     <div style={{ display: 'flex' }}>
       {found.map((one, index) => (
         <Dial
-          key={index} display={one.display} field={drawing.panel.fieldConfig.defaults} width={width} height={drawing.height} theme={drawing.theme}
+          key={index}
+          display={one.display}
+          field={drawing.panel.fieldConfig.defaults}
+          width={width}
+          height={drawing.height}
+          theme={drawing.theme}
         />
       ))}
     </div>
@@ -134,7 +204,16 @@ function Lines(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 })
   const Chart = TimeSeries as any;
   const marked = new WeakSet<UPlotConfigBuilder>();
   return (
-    <Chart frames={frames} timeRange={range} timeZone="utc" width={width} height={height} legend={panel.options.legend} options={panel.options} structureRev={1}>
+    <Chart
+      frames={frames}
+      timeRange={range}
+      timeZone="utc"
+      width={width}
+      height={height}
+      legend={panel.options.legend}
+      options={panel.options}
+      structureRev={1}
+    >
       {(builder: UPlotConfigBuilder) => {
         if (!marked.has(builder)) {
           marked.add(builder);
@@ -149,7 +228,16 @@ function Lines(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 })
 function Empty({ panel, width, height }: Drawing): React.ReactElement {
   const theme = useContext(ThemeContext);
   return (
-    <div style={{ width, height, display: 'flex', alignItems: 'center', justifyContent: 'center', color: theme.colors.text.secondary }}>
+    <div
+      style={{
+        width,
+        height,
+        display: 'flex',
+        alignItems: 'center',
+        justifyContent: 'center',
+        color: theme.colors.text.secondary,
+      }}
+    >
       {panel.fieldConfig.defaults.noValue ?? 'No data'}
     </div>
   );
