@@ -90,12 +90,17 @@ def running(ports: Mapping[str, int], factor: float) -> Iterator[Demo]:
         alertmanager = stack.enter_context(Alertmanager(routing, listen=listen_at(ports["alertmanager"])))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sessgate-demo-")))
         minute = shorten.shorter("1m", factor)
-        prometheus = stack.enter_context(Prometheus(
-            [ScrapeJob(JOB, [sidecar.target], {"namespace": NAMESPACE})], [short_rules(directory, factor)],
-            scrape_interval=shorten.shorter("15s", factor), evaluation_interval=minute,
-            alertmanagers=[alertmanager.target], flags=[f"--rules.alert.resend-delay={minute}"],
-            listen=listen_at(ports["prometheus"]),
-        ))
+        prometheus = stack.enter_context(
+            Prometheus(
+                [ScrapeJob(JOB, [sidecar.target], {"namespace": NAMESPACE})],
+                [short_rules(directory, factor)],
+                scrape_interval=shorten.shorter("15s", factor),
+                evaluation_interval=minute,
+                alertmanagers=[alertmanager.target],
+                flags=[f"--rules.alert.resend-delay={minute}"],
+                listen=listen_at(ports["prometheus"]),
+            )
+        )
         yield Demo(sidecar, prometheus, alertmanager, factor)
 
 
@@ -132,7 +137,9 @@ def main(given: Sequence[str] | None = None) -> int:
     """Exit code: 0 stopped by Ctrl-C or SIGTERM, 1 something did not start."""
     made = argparse.ArgumentParser(prog="python3 -m tools.demo", description=(__doc__ or "").split("\n\n")[1])
     made.add_argument("--free-ports", action="store_true", help="take free ports, not the usual ones")
-    made.add_argument("--factor", type=float, default=FACTOR, help=f"how much faster the rules run (default: {FACTOR:g})")
+    made.add_argument(
+        "--factor", type=float, default=FACTOR, help=f"how much faster the rules run (default: {FACTOR:g})"
+    )
     made.add_argument("--scale", type=float, default=1.0, help="factor on the traffic (default: 1)")
     made.add_argument("--seed", type=int, default=None, help="of the traffic (default: a random one)")
     arguments = made.parse_args(given)

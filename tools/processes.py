@@ -11,8 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 START_DEADLINE = 60.0
@@ -31,7 +31,9 @@ class ServerError(RuntimeError):
     """A server did not start, did not answer, or ended too early."""
 
 
-def wait_until(what: str, check: Callable[[], Found | None], deadline: float = START_DEADLINE, pause: float = 0.05) -> Found:
+def wait_until(
+    what: str, check: Callable[[], Found | None], deadline: float = START_DEADLINE, pause: float = 0.05
+) -> Found:
     """Asks `check` until it gives something true, and returns that; raises `ServerError` after `deadline` seconds."""
     until = time.monotonic() + deadline
     while True:
@@ -63,7 +65,9 @@ def stopped_by_signals() -> Iterator[None]:
 class CleanExit(ExitStack):
     """An `ExitStack` that an impatient Ctrl-C does not keep from cleaning up."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if threading.current_thread() is not threading.main_thread():
             return bool(super().__exit__(kind, error, trace))
         before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
@@ -87,8 +91,15 @@ class Process:
         self._ended = False
         self._news = threading.Condition()
         self._child = subprocess.Popen(
-            self.command, cwd=directory, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+            self.command,
+            cwd=directory,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._follow, name=f"log of {self.pid}", daemon=True)
         self._reader.start()
@@ -126,7 +137,7 @@ class Process:
         wanted, seen, until = re.compile(pattern), 0, time.monotonic() + deadline
         with self._news:
             while True:
-                for line in list(self._lines)[max(0, seen - self._gone):]:
+                for line in list(self._lines)[max(0, seen - self._gone) :]:
                     if match := wanted.search(line):
                         return match
                 seen = self._gone + len(self._lines)
@@ -134,7 +145,9 @@ class Process:
                 if self._ended or left <= 0:
                     break
                 self._news.wait(left)
-        raise ServerError(f"{self.command[0]} logged no {pattern!r} (exit code {self.exit_code}):\n{self.log()[-4_000:]}")
+        raise ServerError(
+            f"{self.command[0]} logged no {pattern!r} (exit code {self.exit_code}):\n{self.log()[-4_000:]}"
+        )
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it a signal; nothing if it has ended."""

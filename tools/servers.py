@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,18 +23,28 @@ from typing import Any
 
 import yaml
 
+from tools.base_server import Server, answers, http_text
 from tools.processes import START_DEADLINE, Process, ServerError, wait_until
 from tools.webhook import Page, WebhookReceiver, webhook_config
 
 __all__ = [
-    "Alertmanager", "Page", "Prometheus", "Sample", "ScrapeJob", "ServerError", "Sidecar", "WebhookReceiver",
-    "http_text", "reload_by_signal", "sidecar_program", "wait_until", "webhook_config",
+    "Alertmanager",
+    "Page",
+    "Prometheus",
+    "Sample",
+    "ScrapeJob",
+    "ServerError",
+    "Sidecar",
+    "WebhookReceiver",
+    "http_text",
+    "reload_by_signal",
+    "sidecar_program",
+    "wait_until",
+    "webhook_config",
 ]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The root of the source tree."""
-ANSWER_DEADLINE = 30.0
-"""Seconds that one HTTP request of these helpers may take."""
 
 
 def sidecar_program() -> Path:
@@ -44,90 +53,6 @@ def sidecar_program() -> Path:
     if not program.is_file():
         raise ServerError(f"there is no {program}: run `cargo build`, or set SESSGATE_PROGRAM")
     return program
-
-
-def http_text(url: str, data: bytes | None = None, method: str | None = None, deadline: float = ANSWER_DEADLINE) -> str:
-    """The body of an answer with a status below 400; raises `OSError` otherwise. `data` is JSON."""
-    headers = {} if data is None else {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, headers=headers, method=method)
-    with urllib.request.urlopen(request, timeout=deadline) as answer:
-        return answer.read().decode()
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered with a status below 400 now."""
-    try:
-        http_text(url, deadline=2.0)
-    except OSError:
-        return False
-    return True
-
-
-class Server:
-    """What the servers have in common: a directory, a process in it, start and stop."""
-
-    name = "server"
-
-    def __init__(self) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix=f"sessgate-{self.name}-", ignore_cleanup_errors=True)
-        self.directory = Path(self._temporary.name)
-        self.process: Process | None = None
-
-    def _command(self) -> list[str]:
-        raise NotImplementedError
-
-    def _environment(self) -> Mapping[str, str]:
-        return {}
-
-    def _await_ready(self, process: Process) -> None:
-        raise NotImplementedError
-
-    def start(self) -> None:
-        """Starts it, and returns when it is ready; does nothing while it runs."""
-        if self.process is not None:
-            return
-        process = Process(self._command(), self.directory, self._environment())
-        try:
-            self._await_ready(process)
-        except BaseException:
-            process.stop()
-            raise
-        self.process = process
-
-    @property
-    def running(self) -> Process:
-        """Its process; `ServerError` while it is stopped."""
-        if self.process is None:
-            raise ServerError(f"the {self.name} is not running")
-        return self.process
-
-    def stop(self) -> int | None:
-        """Stops it and keeps its directory: `start` starts it again. Its exit code, if it ran."""
-        process, self.process = self.process, None
-        return None if process is None else process.stop()
-
-    def kill(self) -> None:
-        """Ends it without a chance to save anything; `start` starts it again."""
-        self.running.kill()
-        self.process = None
-
-    def close(self) -> None:
-        """Stops it and removes its directory."""
-        try:
-            self.stop()
-        finally:
-            self._temporary.cleanup()
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Sidecar(Server):
@@ -244,16 +169,25 @@ class Prometheus(Server):
     name = "prometheus"
 
     def __init__(
-        self, jobs: Sequence[ScrapeJob], rule_files: Iterable[Path] = (), *, scrape_interval: str = "1s",
-        evaluation_interval: str | None = None, alertmanagers: Sequence[str] = (), external_labels: Mapping[str, str] | None = None,
-        flags: Sequence[str] = (), listen: str = "127.0.0.1:0",
+        self,
+        jobs: Sequence[ScrapeJob],
+        rule_files: Iterable[Path] = (),
+        *,
+        scrape_interval: str = "1s",
+        evaluation_interval: str | None = None,
+        alertmanagers: Sequence[str] = (),
+        external_labels: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+        listen: str = "127.0.0.1:0",
     ) -> None:
         super().__init__()
         self.jobs = list(jobs)
         self._rule_files = [str(Path(file).resolve()) for file in rule_files]
         self._global = {
-            "scrape_interval": scrape_interval, "scrape_timeout": scrape_interval,
-            "evaluation_interval": evaluation_interval or scrape_interval, "external_labels": dict(external_labels or {}),
+            "scrape_interval": scrape_interval,
+            "scrape_timeout": scrape_interval,
+            "evaluation_interval": evaluation_interval or scrape_interval,
+            "external_labels": dict(external_labels or {}),
         }
         self._alertmanagers, self._flags, self._listen = list(alertmanagers), list(flags), listen
         self.target = listen
@@ -277,7 +211,9 @@ class Prometheus(Server):
             for number, name in enumerate(self._known)
         ]
         config = {
-            "global": self._global, "rule_files": self._rule_files, "scrape_configs": scrape,
+            "global": self._global,
+            "rule_files": self._rule_files,
+            "scrape_configs": scrape,
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": self._alertmanagers}]}]},
         }
         (self.directory / "prometheus.yml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -295,8 +231,12 @@ class Prometheus(Server):
 
     def _command(self) -> list[str]:
         return [
-            "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={self._listen}",
-            "--storage.tsdb.path=data", "--web.enable-lifecycle", *self._flags,
+            "prometheus",
+            "--config.file=prometheus.yml",
+            f"--web.listen-address={self._listen}",
+            "--storage.tsdb.path=data",
+            "--web.enable-lifecycle",
+            *self._flags,
         ]
 
     def _await_ready(self, process: Process) -> None:
@@ -326,7 +266,8 @@ class Prometheus(Server):
 
     def alerts(self) -> list[dict[str, Any]]:
         """Its active alerts, as its API shows them."""
-        return self.api("alerts")["alerts"]
+        alerts: list[dict[str, Any]] = self.api("alerts")["alerts"]
+        return alerts
 
     def wait_for(self, expression: str, deadline: float = START_DEADLINE) -> list[Sample]:
         """Waits until a query gives at least one series, and returns its answer."""
@@ -355,8 +296,11 @@ class Alertmanager(Server):
 
     def _command(self) -> list[str]:
         return [
-            "prometheus-alertmanager", "--config.file=alertmanager.yml", "--storage.path=data",
-            f"--web.listen-address={self._listen}", "--cluster.listen-address=",
+            "prometheus-alertmanager",
+            "--config.file=alertmanager.yml",
+            "--storage.path=data",
+            f"--web.listen-address={self._listen}",
+            "--cluster.listen-address=",
         ]
 
     def _await_ready(self, process: Process) -> None:
@@ -365,7 +309,8 @@ class Alertmanager(Server):
 
     def alerts(self) -> list[dict[str, Any]]:
         """Its active alerts; `status.state` is `suppressed` for those that are inhibited or silenced."""
-        return json.loads(http_text(self.url + "/api/v2/alerts"))
+        alerts: list[dict[str, Any]] = json.loads(http_text(self.url + "/api/v2/alerts"))
+        return alerts
 
 
 def reload_by_signal(sidecar: Sidecar) -> None:

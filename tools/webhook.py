@@ -13,10 +13,20 @@ from typing import Any
 from tools.processes import ServerError
 
 
-def webhook_config(url: str, *, group_by: Sequence[str] = ("alertname",), group_wait: str = "0s", group_interval: str = "1s") -> dict[str, Any]:
+def webhook_config(
+    url: str, *, group_by: Sequence[str] = ("alertname",), group_wait: str = "0s", group_interval: str = "1s"
+) -> dict[str, Any]:
     """The least configuration of an Alertmanager: everything goes to one webhook, at once."""
-    route = {"receiver": "webhook", "group_by": list(group_by), "group_wait": group_wait, "group_interval": group_interval}
-    return {"route": route, "receivers": [{"name": "webhook", "webhook_configs": [{"url": url, "send_resolved": True}]}]}
+    route = {
+        "receiver": "webhook",
+        "group_by": list(group_by),
+        "group_wait": group_wait,
+        "group_interval": group_interval,
+    }
+    return {
+        "route": route,
+        "receivers": [{"name": "webhook", "webhook_configs": [{"url": url, "send_resolved": True}]}],
+    }
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,8 @@ class WebhookReceiver:
                         return page
                 seen = len(self._pages)
                 left = until - time.monotonic()
-                if left <= 0 or not self._news.wait(left):
-                    if len(self._pages) == seen:
-                        raise ServerError(f"no {what} within {deadline:g} s; {seen} pages came")
+                if (left <= 0 or not self._news.wait(left)) and len(self._pages) == seen:
+                    raise ServerError(f"no {what} within {deadline:g} s; {seen} pages came")
 
     def __enter__(self) -> WebhookReceiver:
         self._thread.start()

@@ -18,17 +18,25 @@ def main(given: Sequence[str] | None = None) -> int:
     known = {incident.name: incident for incident in (*PAGES, *WARNINGS)}
     made = argparse.ArgumentParser(
         prog="python3 -m tools.pages",
-        description="Provokes each critical alert, and checks that it arrives as one page with cause, number and runbook, "
-                    "is resolved when the cause goes, and mutes what follows from it. Prints the time from cause to page.")
-    made.add_argument("names", nargs="*", metavar="INCIDENT", help=f"which (default: those that page): {', '.join(known)}")
+        description="Provokes each critical alert, and checks that it arrives as one page with cause, number and "
+        "runbook, is resolved when the cause goes, and mutes what follows from it. Prints the time from cause to page.",
+    )
+    made.add_argument(
+        "names", nargs="*", metavar="INCIDENT", help=f"which (default: those that page): {', '.join(known)}"
+    )
     made.add_argument("--all", action="store_true", help="the warnings too, which must page nobody")
     made.add_argument("--seed", type=int, default=None, help="same seed, same traffic (default: a random one, printed)")
-    made.add_argument("--factor", type=float, default=FACTOR, help=f"how much faster than the rules (default: {FACTOR:g}; 1 is real time)")
+    made.add_argument(
+        "--factor",
+        type=float,
+        default=FACTOR,
+        help=f"how much faster than the rules (default: {FACTOR:g}; 1 is real time)",
+    )
     arguments = made.parse_args(given)
     if unknown := set(arguments.names) - set(known):
         made.error(f"no such incident: {', '.join(sorted(unknown))}")
-    if not 1 <= arguments.factor <= 120:
-        made.error("a factor between 1 and 120")
+    if not 1 <= arguments.factor <= 60:
+        made.error("a factor between 1 and 60")
     chosen = [known[name] for name in arguments.names] or list(known.values() if arguments.all else PAGES)
     seed = secrets.randbelow(1 << 32) if arguments.seed is None else arguments.seed
     began = time.monotonic()

@@ -16,9 +16,10 @@ class Incident:
     """One incident, which happens to a job of its own, named after it.
 
     `muted`: alerts that must fire and be inhibited. `number`: what the description must show, as a pattern.
-    `before`, `during`: minutes of calm and of trouble, in the rules' time. `least`: real seconds of trouble that it takes
-    at any factor. `fixed`: real seconds until it can be seen at any factor: 5 s of service discovery, or a locked store,
-    which is given up after 5 s, twice. `people`: factor on the people's traffic.
+    `also`: what pages before it, in this order. `before`, `during`: minutes of calm and of trouble, in the rules' time.
+    `least`: real seconds of trouble that it takes at any factor. `fixed`: real seconds until it can be seen at any factor:
+    5 s of service discovery, or a locked store, which is given up after 5 s, twice. `people`: factor on the traffic.
+    `sweep_minutes`: the interval of the sweep. `vanishes`: the job is taken out of Prometheus.
     """
 
     name: str
@@ -45,29 +46,67 @@ PAGES = (
     Incident("down", "SessgateDown", "crash", number=r"127\.0\.0\.1:\d+"),
     Incident("hung", "SessgateDown", "hang", number=r"127\.0\.0\.1:\d+"),
     Incident("absent", "SessgateAbsent", "normal-day", number=r"Job absent", fixed=5, vanishes=True),
-    Incident("cap-reached", "SessgateCapReached", "rush", number=PERCENT, during=30,
-             muted=("SessgateCapImminent", "SessgateNearCap")),
+    Incident(
+        "cap-reached",
+        "SessgateCapReached",
+        "rush",
+        number=PERCENT,
+        during=30,
+        muted=("SessgateCapImminent", "SessgateNearCap"),
+    ),
     Incident("cap-imminent", "SessgateCapImminent", "leak", number=DURATION, during=60),
-    Incident("displaced", "SessgateSessionsDisplaced", "lowered-cap", number=RATE, during=25, muted=("SessgateNearCap",)),
+    Incident(
+        "displaced", "SessgateSessionsDisplaced", "lowered-cap", number=RATE, during=25, muted=("SessgateNearCap",)
+    ),
     Incident("storage-full", "SessgateStorageFullSoon", "leak-bytes", number=DURATION, before=5, during=77),
-    Incident("store-down", "SessgateStoreDown", "store-down", number="embedded store", during=35, least=35, fixed=10,
-             sweep_minutes=10, muted=("SessgateSweepStuck",)),
+    Incident(
+        "store-down",
+        "SessgateStoreDown",
+        "store-down",
+        number="embedded store",
+        during=35,
+        least=35,
+        fixed=10,
+        sweep_minutes=10,
+        muted=("SessgateSweepStuck",),
+    ),
     Incident("look-ups", "SessgateLookupBurn", "store-slow", number=PERCENT, during=20, least=10, people=1.0),
 )
 """Every critical alert."""
 
 WARNINGS = (
     Incident("flood", "SessgateCreationFlood", "flood", WARNING, number=r"refuses \d"),
-    Incident("many-ips", "SessgateCapReached", "many-ips", number=PERCENT, during=40, muted=("SessgateNearCap",),
-             also=("SessgateCapImminent",)),
+    Incident(
+        "many-ips",
+        "SessgateCapReached",
+        "many-ips",
+        number=PERCENT,
+        during=40,
+        muted=("SessgateNearCap",),
+        also=("SessgateCapImminent",),
+    ),
+    Incident(
+        "store-cold",
+        "SessgateStoreDown",
+        "store-down-cold",
+        number="embedded store",
+        during=35,
+        least=35,
+        fixed=10,
+        people=1.0,
+        sweep_minutes=10,
+        muted=("SessgateSweepStuck",),
+    ),
     Incident("hoarder", "SessgateUserHoarding", "hoarder", WARNING, number=r"holds \d+", during=60),
     Incident("thrash", "SessgateEvictionThrash", "thrash", WARNING, number=DURATION, before=5, during=60, people=0.08),
     Incident("sweep", "SessgateSweepStuck", "frozen-sweep", WARNING, number=DURATION, before=40, during=60),
     Incident("reload", "SessgateConfigReloadFailed", "bad-reload", WARNING, number="sessgate check", during=30),
     Incident("hooks", "SessgateHookFailures", "hook-down", WARNING, number=PERCENT, during=60, people=1.0),
-    Incident("crowd", "SessgateCreationSpikeNoHistory", "flash-crowd", WARNING, number=RATE, before=70, during=20, people=0.2),
+    Incident(
+        "crowd", "SessgateCreationSpikeNoHistory", "flash-crowd", WARNING, number=RATE, before=70, during=20, people=0.2
+    ),
 )
-"""Warnings, which must reach the team and page nobody; and the whole course of a botnet."""
+"""Warnings, which must reach the team and page nobody; and longer courses of what pages."""
 
 QUIET = Incident("quiet", "", "normal-day", during=60)
 """Ordinary traffic all the time: nobody must be told anything."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from tools.pages.incidents import CRITICAL, QUIET, Incident
 from tools.pages.stack import NAMESPACE, Stack, Vanished, running
@@ -56,7 +54,9 @@ class Course:
         return at - self.report.relief if at and self.report else None
 
 
-def notifications(pages: Sequence[Page], job: str) -> tuple[list[tuple[float, str, str]], dict[str, float], dict[str, Mapping[str, str]]]:
+def notifications(
+    pages: Sequence[Page], job: str
+) -> tuple[list[tuple[float, str, str]], dict[str, float], dict[str, Mapping[str, str]]]:
     """What a job's notifications say: alerts as they begin, when each was last resolved, and their annotations."""
     firing: dict[str, set[str]] = {}
     told, resolved, annotations = [], {}, {}
@@ -81,8 +81,7 @@ async def _live(stack: Stack, incident: Incident, seed: int) -> Course:
     course = Course(incident)
     frame = Frame(seed, timing_of(incident, stack.factor), incident.people)
     fault = Vanished(stack, incident.name) if incident.vanishes else None
-    course.report = await play(
-        SCENARIOS[incident.scenario], frame, place=stack.sidecars[incident.name], fault=fault)
+    course.report = await play(SCENARIOS[incident.scenario], frame, place=stack.sidecars[incident.name], fault=fault)
     if incident.alert:
         await asyncio.to_thread(_await_resolved, stack, incident)
     return course
@@ -112,7 +111,9 @@ async def _watch(stack: Stack, muted: dict[str, set[str]]) -> None:
         await asyncio.sleep(WATCH_PAUSE)
 
 
-async def _live_all(stack: Stack, incidents: Sequence[Incident], seed: int, tell: Callable[[str], None]) -> list[Course]:
+async def _live_all(
+    stack: Stack, incidents: Sequence[Incident], seed: int, tell: Callable[[str], None]
+) -> list[Course]:
     muted: dict[str, set[str]] = {}
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * len(incidents) + 2))
     watcher = asyncio.create_task(_watch(stack, muted))
@@ -186,7 +187,9 @@ def anchors() -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def run(incidents: Sequence[Incident], *, seed: int, factor: float = FACTOR, tell: Callable[[str], None] = lambda _: None) -> list[Course]:
+def run(
+    incidents: Sequence[Incident], *, seed: int, factor: float = FACTOR, tell: Callable[[str], None] = lambda _: None
+) -> list[Course]:
     """Plays incidents, and an ordinary day beside them, and judges each."""
     everything = [*incidents, QUIET]
     with running(everything, factor) as stack:
@@ -203,7 +206,11 @@ def table(courses: Sequence[Course], factor: float) -> str:
         alert = course.incident.alert or "none may come"
         page, over = _both(course.to_page, factor, course.incident.fixed), _both(course.to_resolved, factor)
         lines.append(f"{course.incident.name:13} {alert:30} {page:>22} {over:>22}  {muted}")
-        others = [f"{name} to {to} after {at - course.onset:.1f} s" for at, to, name in course.told if name != course.incident.alert]
+        others = [
+            f"{name} to {to} after {at - course.onset:.1f} s"
+            for at, to, name in course.told
+            if name != course.incident.alert
+        ]
         lines += [f"{'':13} also: {', '.join(others)}"] if others else []
         lines += [f"{'':13} WRONG: {problem}" for problem in course.problems]
     return "\n".join(lines)

@@ -2,8 +2,8 @@
 
 So that an hour's trend takes a minute and the rules stay what they are, three things are divided, and nothing else:
 
-1. durations: `for`, `keep_firing_for`, `interval`, and those in expressions (`[5m]`, `offset 23h30m`); in Alertmanager's
-   example `group_wait`, `group_interval` and `repeat_interval`;
+1. durations: `for`, `keep_firing_for`, `interval`, and those in expressions (`[5m]`, `offset 23h30m`); in the example
+   for Alertmanager `group_wait`, `group_interval` and `repeat_interval`;
 2. in expressions, whole numbers that are multiples of 900, which are seconds there: the 3600 of "reaches its cap within
    the hour" or of "rate times an hour";
 3. nothing in annotations, names and label values: a page reads as it will read.
@@ -27,7 +27,9 @@ DURATION = rf"(?:{ONE})+"
 """A duration as Prometheus writes it, such as `23h30m`."""
 SECONDS = 900
 """Multiples of this in an expression are seconds: quarters of an hour."""
-TOKEN = re.compile(rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)|(?P<time>{DURATION})\b|(?P<number>\d+(?:\.\d+)?)""")
+TOKEN = re.compile(
+    rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)|(?P<time>{DURATION})\b|(?P<number>\d+(?:\.\d+)?)"""
+)
 
 
 def seconds(duration: str) -> float:
@@ -96,4 +98,5 @@ def _receiver(receiver: Mapping[str, Any], webhook: str) -> dict[str, Any]:
 
 def load(path: Path) -> dict[str, Any]:
     """A YAML file."""
-    return yaml.safe_load(path.read_text())
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    return document

@@ -42,7 +42,9 @@ class Stack:
         """Puts a job into Prometheus's configuration, or takes it out."""
         with self._lock:
             self._gone.discard(name) if scraped else self._gone.add(name)
-            self.prometheus.scrape([job_of(other, car) for other, car in self.sidecars.items() if other not in self._gone])
+            self.prometheus.scrape(
+                [job_of(other, car) for other, car in self.sidecars.items() if other not in self._gone]
+            )
 
 
 def job_of(name: str, sidecar: Sidecar) -> ScrapeJob:
@@ -85,11 +87,15 @@ def running(incidents: Sequence[Incident], factor: float) -> Iterator[Stack]:
         settings = shorten.alertmanager(shorten.load(EXAMPLE), factor, pager.url)
         alertmanager = stack.enter_context(Alertmanager(settings))
         minute, lookback = shorten.shorter("1m", factor), shorten.shorter(f"{LOOKBACK_MINUTES}m", factor)
-        prometheus = stack.enter_context(Prometheus(
-            [job_of(name, sidecar) for name, sidecar in sidecars.items()], [short_rules(directory, factor)],
-            scrape_interval=minute, alertmanagers=[alertmanager.target],
-            flags=[f"--query.lookback-delta={lookback}", f"--rules.alert.resend-delay={minute}"],
-        ))
+        prometheus = stack.enter_context(
+            Prometheus(
+                [job_of(name, sidecar) for name, sidecar in sidecars.items()],
+                [short_rules(directory, factor)],
+                scrape_interval=minute,
+                alertmanagers=[alertmanager.target],
+                flags=[f"--query.lookback-delta={lookback}", f"--rules.alert.resend-delay={minute}"],
+            )
+        )
         yield Stack(sidecars, prometheus, alertmanager, pager, factor)
 
 

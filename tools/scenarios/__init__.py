@@ -1,7 +1,7 @@
 """Traffic shapes and faults, played against the real sidecar: by tests, by demonstrations, by hand.
 
-    python3 -m tools.scenarios --list
-    asyncio.run(play(SCENARIOS["flood"], Frame(seed=1, timing=Timing.of(60)), place=sidecar))
+python3 -m tools.scenarios --list
+asyncio.run(play(SCENARIOS["flood"], Frame(seed=1, timing=Timing.of(60)), place=sidecar))
 """
 
 from tools.scenarios.catalogue import SCENARIOS, Scenario

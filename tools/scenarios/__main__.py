@@ -31,7 +31,9 @@ def listing() -> str:
     for scenario in SCENARIOS.values():
         needs = "" if scenario.may_be_played_by_api else "  [own sidecar or --place]"
         lines.append(f"  {scenario.name:13} {scenario.story}{needs}")
-        lines += textwrap.wrap(f"provokes: {scenario.provokes}", 100, initial_indent=" " * 16, subsequent_indent=" " * 18)
+        lines += textwrap.wrap(
+            f"provokes: {scenario.provokes}", 100, initial_indent=" " * 16, subsequent_indent=" " * 18
+        )
         alerts = ", ".join(scenario.alerts) or "none"
         lines += textwrap.wrap(f"alerts:   {alerts}", 100, initial_indent=" " * 16, subsequent_indent=" " * 18)
     return "\n".join(lines)
@@ -40,20 +42,29 @@ def listing() -> str:
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
     made = argparse.ArgumentParser(
-        prog="python3 -m tools.scenarios", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=listing(),
-        description="Plays a scenario against a sidecar. A sixth of the time is calm, then four sixths of trouble, then "
-                    "a sixth of calm.\nWithout --api and --place it starts a sidecar of its own with the settings that "
-                    "the scenario needs.",
+        prog="python3 -m tools.scenarios",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=listing(),
+        description="Plays a scenario against a sidecar. A sixth of the time is calm, then four sixths of "
+        "trouble, then a sixth of calm.\nWithout --api and --place it starts a sidecar of its own with the settings "
+        "that the scenario needs.",
     )
     made.add_argument("name", nargs="?", choices=list(SCENARIOS), metavar="NAME", help="which; see below")
     made.add_argument("--list", action="store_true", help="show the scenarios and what they provoke")
     where = made.add_mutually_exclusive_group()
     where.add_argument("--api", metavar="URL", help="play traffic against this API, as it is configured")
-    where.add_argument("--place", metavar="DIR", type=Path, help="the directory of a sidecar that the demo or another tool runs: "
-                       "its live settings are changed for the scenario, and put back")
+    where.add_argument(
+        "--place",
+        metavar="DIR",
+        type=Path,
+        help="the directory of a sidecar that the demo or another tool runs: "
+        "its live settings are changed for the scenario, and put back",
+    )
     made.add_argument("--duration", metavar="SECONDS", type=float, default=120.0, help="of everything (default: 120)")
     made.add_argument("--seed", type=int, default=None, help="same seed, same calls (default: a random one, printed)")
-    made.add_argument("--scale", type=float, default=1.0, help=f"factor on the rates, at most {MOST_SCALE:g} (default: 1)")
+    made.add_argument(
+        "--scale", type=float, default=1.0, help=f"factor on the rates, at most {MOST_SCALE:g} (default: 1)"
+    )
     return made
 
 
@@ -79,7 +90,10 @@ def place_for(scenario: Scenario, arguments: argparse.Namespace) -> Iterator[Pla
         with CleanExit() as stack:
             disk = stack.enter_context(small_disk()) / "store" if scenario.fault is DiskFull else None
             sidecar = stack.enter_context(Sidecar(store=disk))
-            print(f"sidecar: API {sidecar.api}, metrics {sidecar.admin}/metrics, directory {sidecar.directory}", flush=True)
+            print(
+                f"sidecar: API {sidecar.api}, metrics {sidecar.admin}/metrics, directory {sidecar.directory}",
+                flush=True,
+            )
             yield sidecar
 
 
@@ -92,7 +106,9 @@ def run(arguments: argparse.Namespace) -> Report:
     if arguments.api and (settings := scenario.settings(frame)):
         print(f"assumes these settings: {settings}", flush=True)
     with place_for(scenario, arguments) as place:
-        return asyncio.run(play(scenario, frame, place=place, api=arguments.api, tell=lambda what: print(what, flush=True)))
+        return asyncio.run(
+            play(scenario, frame, place=place, api=arguments.api, tell=lambda what: print(what, flush=True))
+        )
 
 
 def main(given: Sequence[str] | None = None) -> int:

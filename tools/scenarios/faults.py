@@ -84,7 +84,7 @@ class StoreDown(Fault):
         self._held: IO[bytes] | None = None
 
     def begin(self) -> None:
-        self._held = open(self.place.store_path / "sessgate.db-shm", "r+b")
+        self._held = (self.place.store_path / "sessgate.db-shm").open("r+b")
         for byte in SHM_LOCKS:
             fcntl.lockf(self._held, fcntl.LOCK_EX, 1, byte)
 
@@ -131,7 +131,9 @@ class DiskFull(Fault):
         directory = self.place.store_path
         disk = os.statvfs(directory)
         if disk.f_blocks * disk.f_frsize > SMALL_DISK:
-            raise RuntimeError(f"{directory} is on a disk of more than {SMALL_DISK >> 20} MiB, which is not ours to fill")
+            raise RuntimeError(
+                f"{directory} is on a disk of more than {SMALL_DISK >> 20} MiB, which is not ours to fill"
+            )
         with self._foreign().open("wb") as file:
             while (free := os.statvfs(directory).f_bavail * disk.f_frsize) > LEFT_OVER:
                 file.write(bytes(min(free - LEFT_OVER + disk.f_frsize, 1 << 20)))
@@ -183,6 +185,10 @@ class LoweredCap(Fault):
 
     CAP = 250
 
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._before: Mapping[str, Any] | None = None
+
     def begin(self) -> None:
         self._before = dict(self.place.config)
         self.place.configure(overlaid(self._before, {"limits": {"stored_sessions": self.CAP}}))
@@ -191,10 +197,6 @@ class LoweredCap(Fault):
         if self._before is not None:
             self.place.configure(self._before)
             self._before = None
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._before: Mapping[str, Any] | None = None
 
 
 class HookDown(Fault):

@@ -27,7 +27,8 @@ class Answer:
 
     def json(self) -> dict[str, Any]:
         """The body as JSON."""
-        return json.loads(self.body)
+        value: dict[str, Any] = json.loads(self.body)
+        return value
 
     @property
     def outcome(self) -> str:
@@ -85,7 +86,9 @@ class Gate:
             self._free.put_nowait(connection)
         self.tally: Counter[tuple[str, str]] = Counter()
 
-    async def call(self, name: str, method: str, path: str, *, token: str | None = None, body: Mapping[str, Any] | None = None) -> Answer:
+    async def call(
+        self, name: str, method: str, path: str, *, token: str | None = None, body: Mapping[str, Any] | None = None
+    ) -> Answer:
         """Sends a request and counts its answer under `name`. A request without an answer is `NO_ANSWER`."""
         connection = await self._free.get()
         try:

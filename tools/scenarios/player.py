@@ -94,7 +94,12 @@ class _Visitors:
 
 
 async def play(
-    scenario: Scenario, frame: Frame, *, place: Place | None = None, api: str | None = None, fault: Fault | None = None,
+    scenario: Scenario,
+    frame: Frame,
+    *,
+    place: Place | None = None,
+    api: str | None = None,
+    fault: Fault | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Plays it against a sidecar that it may do things to, or against an API alone.
@@ -172,7 +177,12 @@ async def _traffic(calls: Iterator[Call], visitors: _Visitors, start: float, rep
 
 
 async def _trouble(
-    fault: Fault | None, knob: _Settings | None, frame: Frame, start: float, report: Report, tell: Callable[[str], None],
+    fault: Fault | None,
+    knob: _Settings | None,
+    frame: Frame,
+    start: float,
+    report: Report,
+    tell: Callable[[str], None],
 ) -> None:
     await asyncio.sleep(max(0.0, start + frame.timing.onset - time.monotonic()))
     report.onset = time.time()

@@ -24,6 +24,8 @@ FLOOD_RATE = 120.0
 """Session creations a second of one client in a flood."""
 RUSH_RATE = 150.0
 """Session creations a second of all bots in a rush."""
+MEMBERS = 200
+"""Members who log in at the start at scale 1, and come back later."""
 HOARD = 300
 """Sessions that an account has hoarded before trouble starts."""
 
@@ -33,7 +35,9 @@ def daily(length: float) -> Rate:
     return lambda at: 1.0 - 0.7 * math.cos(2 * math.pi * (at / length - 4 / 24))
 
 
-def visits(frame: Frame, stream: str, start: float, end: float, rate: Rate, peak: float, *, logs_out: float = LOGS_OUT) -> Iterator[Call]:
+def visits(
+    frame: Frame, stream: str, start: float, end: float, rate: Rate, peak: float, *, logs_out: float = LOGS_OUT
+) -> Iterator[Call]:
     """People who log in, look around, and mostly log out."""
     rng = frame.rng(stream)
     times = arrivals(rng, start, end, rate, peak)
@@ -160,17 +164,19 @@ def thrash(frame: Frame) -> Iterator[Call]:
     return merged(background(frame), logins, rounds)
 
 
-def look_ups(frame: Frame) -> Iterator[Call]:
-    """People, and a few hundred members whose look-ups memory cannot hold, from start to end."""
-    members = max(10, int(200 * frame.scale))
+def members(frame: Frame) -> Iterator[Call]:
+    """People all the time, and members from the start who come back in trouble: memory has forgotten them."""
+    count = max(10, int(MEMBERS * frame.scale))
     rng, timing = frame.rng("members"), frame.timing
     logins = (
-        Call(number * 0.01, Act.CREATE, f"member-{number}", f"member-{number}", address(rng.randrange(1 << 24)), 200)
-        for number in range(members)
+        Call(
+            1 + number * 0.01, Act.CREATE, f"member-{number}", f"member-{number}", address(rng.randrange(1 << 24)), 200
+        )
+        for number in range(count)
     )
     looks = (
-        Call(at, Act.LOOK_UP, f"member-{rng.randrange(members)}")
-        for at in evenly(members * 0.01, timing.end, 40 * frame.scale)
+        Call(at, Act.LOOK_UP, f"member-{rng.randrange(count)}")
+        for at in evenly(max(timing.onset, 1 + count * 0.01), timing.relief, 40 * frame.scale)
     )
     return merged(background(frame), logins, looks)
 

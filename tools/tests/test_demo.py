@@ -33,14 +33,21 @@ class Demo(unittest.TestCase):
         demo = Process(program, REPOSITORY, {"TMPDIR": str(directory)})
         self.addCleanup(demo.stop)
         demo.wait_line("Ctrl-C stops everything")
-        return demo, dict(re.findall(r"^  (status page|alerts|Alertmanager) +(http://[\d.:]+)", demo.log(), re.MULTILINE))
+        return demo, dict(
+            re.findall(r"^  (status page|alerts|Alertmanager) +(http://[\d.:]+)", demo.log(), re.MULTILINE)
+        )
 
     def test_it_shows_everything_and_leaves_nothing(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name)
             demo, at = self.start(directory)
-            created = wait_until("traffic is scraped", lambda: "sessgate_session_creations_total" in http_text(
-                at["alerts"] + "/api/v1/query?query=sessgate_session_creations_total%3E0"))
+            created = wait_until(
+                "traffic is scraped",
+                lambda: (
+                    "sessgate_session_creations_total"
+                    in http_text(at["alerts"] + "/api/v1/query?query=sessgate_session_creations_total%3E0")
+                ),
+            )
             self.assertTrue(created)
             self.assertIn("sessgate", http_text(at["status page"] + "/").lower())
             self.assertIn("SessgateCapReached", http_text(at["alerts"] + "/api/v1/rules"))

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import unittest
 import unittest.mock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,14 @@ def alerts() -> list[dict[str, Any]]:
 
 class FastMotion(unittest.TestCase):
     def test_durations(self) -> None:
-        for text, factor, short in (("1h", 60, "60s"), ("23h30m", 60, "1410s"), ("5m", 12, "25s"), ("1m", 120, "500ms"), ("0s", 60, "0s"), ("10s", 60, "167ms")):
+        for text, factor, short in (
+            ("1h", 60, "60s"),
+            ("23h30m", 60, "1410s"),
+            ("5m", 12, "25s"),
+            ("1m", 120, "500ms"),
+            ("0s", 60, "0s"),
+            ("10s", 60, "167ms"),
+        ):
             self.assertEqual(shorten.shorter(text, factor), short)
         for wrong in ("", "1", "m", "1.5h", "1h 2m"):
             with self.assertRaises(ValueError):
@@ -37,7 +44,10 @@ class FastMotion(unittest.TestCase):
             ("rate(a[5m] offset 23h30m) > 0.1", "rate(a[5s] offset 1410s) > 0.1"),
             ("x < 4 * 3600 and y / 900 > 14400", "x < 4 * 60 and y / 15 > 240"),
             ("x * 1000 > 60", "x * 1000 > 60"),
-            ('a{le="0.005",w="1h",n="3600"}[1w] > 14.4 * 0.001', 'a{le="0.005",w="1h",n="3600"}[10080s] > 14.4 * 0.001'),
+            (
+                'a{le="0.005",w="1h",n="3600"}[1w] > 14.4 * 0.001',
+                'a{le="0.005",w="1h",n="3600"}[10080s] > 14.4 * 0.001',
+            ),
             ("job:x:rate5m > job:y:growth1h", "job:x:rate5m > job:y:growth1h"),
             ("max_over_time(q[1d:1m])", "max_over_time(q[1440s:1s])"),
             ("# 3600 in a comment [5m]\nup == 0", "up == 0"),
@@ -79,7 +89,9 @@ class FastMotion(unittest.TestCase):
                 rules = short_rules(Path(name), factor)
                 subprocess.run(["promtool", "check", "rules", rules], check=True, capture_output=True)
                 config = Path(name) / "alertmanager.yml"
-                config.write_text(yaml.safe_dump(shorten.alertmanager(shorten.load(EXAMPLE), factor, "http://127.0.0.1:1/")))
+                config.write_text(
+                    yaml.safe_dump(shorten.alertmanager(shorten.load(EXAMPLE), factor, "http://127.0.0.1:1/"))
+                )
                 subprocess.run(["amtool", "check-config", config], check=True, capture_output=True)
 
     def test_every_receiver_is_ours_and_every_route_is_kept(self) -> None:
@@ -88,12 +100,16 @@ class FastMotion(unittest.TestCase):
         urls = [hook["url"] for receiver in short["receivers"] for hook in receiver.get("webhook_configs", [])]
         self.assertEqual(urls, [f"http://pager/{name}" for name in ("page", "team")])
         self.assertEqual(short["inhibit_rules"], original["inhibit_rules"])
-        self.assertEqual([route["matchers"] for route in short["route"]["routes"]], [route["matchers"] for route in original["route"]["routes"]])
+        self.assertEqual(
+            [route["matchers"] for route in short["route"]["routes"]],
+            [route["matchers"] for route in original["route"]["routes"]],
+        )
 
 
 DOWN = Incident("down", "SessgateDown", "crash", number=r"127\.0\.0\.1:\d+", muted=("SessgateNearCap",))
 TEXT = {
-    "summary": "A sidecar cannot be scraped.", "description": "127.0.0.1:9480 of job down has not answered.",
+    "summary": "A sidecar cannot be scraped.",
+    "description": "127.0.0.1:9480 of job down has not answered.",
     "runbook_url": "https://example.org/alerts/runbook.md#sessgatedown",
 }
 
@@ -101,8 +117,11 @@ TEXT = {
 def course(**changes: Any) -> Course:
     """A course in which everything is right, but for the changes."""
     right: dict[str, Any] = {
-        "report": Report("crash", 1, onset=100.0, relief=120.0), "told": [(104.0, "page", "SessgateDown")],
-        "resolved": {"SessgateDown": 122.0}, "muted": {"SessgateNearCap"}, "annotations": TEXT,
+        "report": Report("crash", 1, onset=100.0, relief=120.0),
+        "told": [(104.0, "page", "SessgateDown")],
+        "resolved": {"SessgateDown": 122.0},
+        "muted": {"SessgateNearCap"},
+        "annotations": TEXT,
     }
     return Course(DOWN, **{**right, **changes})
 
@@ -145,13 +164,25 @@ class Verdict(unittest.TestCase):
         self.assertEqual(judge(quiet), ["SessgateNearCap was told to team"])
 
     def test_notifications_are_read_as_a_person_reads_them(self) -> None:
-        def page(at: float, firing: list[str], resolved: list[str] = [], receiver: str = "page", job: str = "a") -> Page:
+        def page(
+            at: float, firing: Sequence[str], resolved: Sequence[str] = (), receiver: str = "page", job: str = "a"
+        ) -> Page:
             states = [(name, "firing") for name in firing] + [(name, "resolved") for name in resolved]
-            listed = [{"labels": {"alertname": name}, "status": status, "annotations": {"summary": name}} for name, status in states]
+            listed = [
+                {"labels": {"alertname": name}, "status": status, "annotations": {"summary": name}}
+                for name, status in states
+            ]
             payload: Mapping[str, Any] = {"receiver": receiver, "groupLabels": {"job": job}, "alerts": listed}
             return Page(at, at, "/", payload)
 
-        pages = [page(1, ["X"]), page(2, ["X", "Y"]), page(3, ["Z"], receiver="team"), page(4, ["W"], job="b"), page(5, ["Y"], ["X"]), page(6, ["X"], ["Y"])]
+        pages = [
+            page(1, ["X"]),
+            page(2, ["X", "Y"]),
+            page(3, ["Z"], receiver="team"),
+            page(4, ["W"], job="b"),
+            page(5, ["Y"], ["X"]),
+            page(6, ["X"], ["Y"]),
+        ]
         told, resolved, annotations = notifications(pages, "a")
         self.assertEqual(told, [(1, "page", "X"), (2, "page", "Y"), (3, "team", "Z"), (6, "page", "X")])
         self.assertEqual(resolved, {"X": 5, "Y": 6})

@@ -28,8 +28,11 @@ def alive(pid: int) -> bool:
 
 class Servers(unittest.TestCase):
     def test_from_a_session_to_a_page_and_back(self) -> None:
-        with Sidecar({"lifetimes": {"sweep_interval": "1s"}}) as sidecar, WebhookReceiver() as pager, \
-             Alertmanager(webhook_config(pager.url + "hook")) as alertmanager:
+        with (
+            Sidecar({"lifetimes": {"sweep_interval": "1s"}}) as sidecar,
+            WebhookReceiver() as pager,
+            Alertmanager(webhook_config(pager.url + "hook")) as alertmanager,
+        ):
             rules = sidecar.directory / "rules.yml"
             rules.write_text(RULES)
             job = ScrapeJob("gate", [sidecar.target], {"namespace": "shop"})
