@@ -229,7 +229,7 @@ class Lines(Panel):
         scale: Json = {"type": "log", "log": self.logarithm} if self.logarithm else {"type": "linear"}
         return {
             "axisBorderShow": False, "axisColorMode": "text", "axisPlacement": "auto", "drawStyle": "line",
-            "fillOpacity": 40 if self.stack else 0 if self.logarithm else 8, "gradientMode": "none",
+            "fillOpacity": 40 if self.stack else 0 if self.logarithm or self.ranked else 8, "gradientMode": "none",
             "lineInterpolation": "linear", "lineWidth": 1,
             "scaleDistribution": scale, "showPoints": "never", "spanNulls": False,
             "stacking": {"group": "A", "mode": "normal" if self.stack else "none"},

@@ -77,11 +77,11 @@ class Story:
         return {
             "store": {"embedded": {"path": "./data"}},
             "lifetimes": {
-                "idle_timeout": f"{int(self.at(0.5)) + 2}s", "stale_after": f"{int(self.at(0.2)) + 1}s",
+                "idle_timeout": f"{int(self.at(0.5)) + 2}s", "stale_after": f"{int(self.at(0.08)) + 1}s",
                 "sweep_interval": f"{max(1, int(self.at(1 / 60)))}s", "memory_idle": f"{int(self.at(0.3)) + 1}s",
             },
             "limits": {
-                "memory_sessions": max(20, int(25 * self.scale)), "stored_sessions": int(0.5 * leaked) + int(40 * self.scale),
+                "memory_sessions": max(20, int(80 * self.scale)), "stored_sessions": int(0.5 * leaked) + int(40 * self.scale),
                 "stored_bytes": int(2_000 * leaked) + 400_000,
                 "per_user": {"sessions": 5, "overrides": {"mallory": 1_000}},
             },
@@ -120,7 +120,7 @@ class Story:
         )
         looks = (
             Call(at, Act.LOOK_UP, f"member-{n % few}")
-            for n, at in enumerate(evenly(self.at(0.12), self.length, 25 * frame.scale))
+            for n, at in enumerate(evenly(self.at(0.12), self.length, 15 * frame.scale))
         )
         short = (
             Call(at, Act.CREATE, f"short-{n}", f"short-{n}", address(rng.randrange(1 << 24)), idle_timeout="1s")

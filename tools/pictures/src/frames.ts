@@ -45,21 +45,30 @@ export function configFor(panel: Panel, name: string): Record<string, any> {
   return config;
 }
 
-function frameOf(series: Series, refId: string, panel: Panel, step: number): DataFrame {
+/** The points of a series with a null at each step where it has none, so that no line is drawn over a gap. */
+function withGaps(series: Series, picture: Picture): Array<[number, number | null]> {
+  if (series.points.length < 2) {
+    return series.points;
+  }
+  const number = (at: number) => Math.round((at - picture.from) / picture.step);
+  const values = new Map(series.points.map(([at, value]) => [number(at), value]));
+  return Array.from({ length: number(picture.to) + 1 }, (_, n) => [
+    picture.from + n * picture.step,
+    values.get(n) ?? null,
+  ]);
+}
+
+function frameOf(series: Series, refId: string, panel: Panel, picture: Picture): DataFrame {
+  const points = withGaps(series, picture);
   return toDataFrame({
     refId,
     fields: [
-      {
-        name: 'Time',
-        type: FieldType.time,
-        values: series.points.map((point) => point[0]),
-        config: { interval: step },
-      },
+      { name: 'Time', type: FieldType.time, values: points.map((point) => point[0]), config: {} },
       {
         name: 'Value',
         type: FieldType.number,
         labels: series.labels,
-        values: series.points.map((point) => point[1]),
+        values: points.map((point) => point[1]),
         config: { ...configFor(panel, series.name), displayNameFromDS: series.name },
       },
     ],
@@ -69,7 +78,7 @@ function frameOf(series: Series, refId: string, panel: Panel, step: number): Dat
 /** A frame a series. */
 export function framesOf(panel: Panel, answers: Answer[], picture: Picture, theme: GrafanaTheme2): DataFrame[] {
   const frames = answers.flatMap((answer) =>
-    answer.series.map((series) => frameOf(series, answer.refId, panel, picture.step)),
+    answer.series.map((series) => frameOf(series, answer.refId, panel, picture)),
   );
   frames.forEach((frame, seriesIndex) => {
     const field = frame.fields[1];

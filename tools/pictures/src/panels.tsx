@@ -62,6 +62,7 @@ function Stats(drawing: Drawing & { frames: DataFrame[]; theme: GrafanaTheme2 })
           justifyMode={panel.options.justifyMode}
           textMode={count > 1 ? ('value_and_name' as any) : panel.options.textMode}
           hasLinks={false}
+          text={panel.options.text}
         />
       )}
     />
