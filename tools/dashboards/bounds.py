@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bound:
-    """A comparison in the expression of an alert, which ends in a number or a product of numbers."""
+    """A part of an alert's expression: a comparison with a number or a product of numbers, or the bound of a bucket."""
 
     alert: str
     words: str
 
     @property
     def value(self) -> float:
-        """The number after the comparison."""
+        """The number after the comparison, or in the name of the bucket."""
         numbers = re.split(r"[<>]=?|==", self.words)[-1]
         return math.prod(float(factor) for factor in re.findall(r"\d+(?:\.\d+)?", numbers))
 
@@ -36,7 +36,7 @@ CREATION_MUCH_MORE = Bound("SessgateCreationAnomalous", "job:sessgate_session_cr
 CREATION_FLOOD = Bound("SessgateCreationFlood", "> 0.2")
 HOARDING = Bound("SessgateUserHoarding", "max by (namespace, job) (sessgate_user_sessions_max) > 50")
 HOARDING_SHARE = Bound("SessgateUserHoarding", "> 0.1")
-THRASH = Bound("SessgateEvictionThrash", "< 60")
+THRASH = Bound("SessgateEvictionThrash", 'sessgate_evicted_idle_seconds_bucket{tier="memory",le="60"}')
 SWEEP_STUCK = Bound("SessgateSweepStuck", "> 3")
 HOOK_FAILURES = Bound("SessgateHookFailures", "> 0.05")
 BURN_FAST = Bound("SessgateLookupBurn", "job:sessgate_lookups_bad:ratio_rate1h > 14.4 * 0.001")
