@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from tools.dashboards.bounds import (
-    CREATION_ANOMALOUS, CREATION_FLOOD, DISPLACED, HOARDING, HOARDING_SHARE, NEAR_CAP, CAP_REACHED, STORAGE_FULL_SOON, THRASH,
+    CREATION_ANOMALOUS,
+    CREATION_FLOOD,
+    DISPLACED,
+    HOARDING_SHARE,
+    STORAGE_FULL_SOON,
+    THRASH,
 )
 from tools.dashboards.layout import Column, Dashboard, Row
 from tools.dashboards.overview import FULL, OUTCOMES
 from tools.dashboards.panels import (
-    BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Bars, Gauge, Heatmap, Lines, Query, Stat, Steps, Table, colored, limit_line, override,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    Gauge,
+    Heatmap,
+    Lines,
+    Query,
+    Stat,
+    Steps,
+    colored,
+    limit_line,
+    override,
 )
 from tools.dashboards.promql import RATE, finite, quantile, rate, ratio, recorded, scoped, series, tiered, total
 from tools.dashboards.shared import (
-    BYTES_FULL, BYTES_LIMIT, BYTES_TIME_TO_CAP, MEMORY_FULL, MEMORY_LIMIT, MEMORY_SESSIONS, STORED_BYTES, STORED_FULL, STORED_LIMIT,
+    BYTES_FULL,
+    BYTES_LIMIT,
+    BYTES_TIME_TO_CAP,
+    MEMORY_LIMIT,
+    MEMORY_SESSIONS,
+    STORED_BYTES,
+    STORED_FULL,
     STORED_SESSIONS,
 )
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tools.dashboards.macros import Json, annotations, expand, panels, variables
+from tools.dashboards.macros import Json, events, expand, panels, variables
 from tools.servers import Prometheus, Sample
 
 LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -109,12 +109,12 @@ def check_variables(dashboard: Json, prometheus: Prometheus, window: Window) -> 
 
 def check_annotations(dashboard: Json, prometheus: Prometheus, window: Window, quiet: frozenset[str]) -> Iterator[str]:
     """What is wrong with the annotations: each must have marked something, with its text complete."""
-    for annotation in annotations(dashboard):
+    for annotation in events(dashboard):
         found = prometheus.query_range(expand(annotation["expr"], window.values), window.start, window.end, window.step)
-        events = [value for series in found for _, value in series.points if value > 0]
-        if not events and annotation["name"] not in quiet:
+        times = [value for series in found for _, value in series.points if value > 0]
+        if not times and annotation["name"] not in quiet:
             yield f"annotation {annotation['name']} marks nothing"
-        if annotation["useValueForTime"] and not any(window.start <= event / 1000 <= window.end for event in events):
+        if annotation["useValueForTime"] and not any(window.start <= event / 1000 <= window.end for event in times):
             yield f"annotation {annotation['name']} has no event in the window"
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from tools.dashboards.bounds import BURN_FAST, BURN_MEDIUM, BURN_SLOW, HOOK_FAILURES, SWEEP_STUCK
-from tools.dashboards.layout import Column, Dashboard, Row
+from tools.dashboards.bounds import BURN_FAST, BURN_MEDIUM, BURN_SLOW, SWEEP_STUCK
+from tools.dashboards.layout import Dashboard, Row
 from tools.dashboards.panels import (
-    BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Heatmap, Lines, Query, Stat, Steps, Table, colored, limit_line, override, words,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    Heatmap,
+    Lines,
+    Query,
+    Steps,
+    Table,
+    colored,
+    limit_line,
+    override,
 )
 from tools.dashboards.promql import RATE, ours, quantile, rate, ratio, recorded, series, total
-from tools.dashboards.shared import LOOKUPS
 
 BY_INSTANCE = "{{instance}}"
 HITS = series("sessgate_lookup_duration_seconds_count", 'tier="memory", result="hit"')

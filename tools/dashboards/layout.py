@@ -56,7 +56,7 @@ class Dashboard:
             "uid": self.uid, "title": self.title, "description": self.description, "tags": [TAG], "schemaVersion": SCHEMA_VERSION,
             "version": 1, "editable": False, "graphTooltip": 1, "timezone": "browser", "fiscalYearStartMonth": 0,
             "time": {"from": "now-3h", "to": "now"}, "timepicker": {}, "refresh": "30s", "links": links(runbook),
-            "templating": {"list": variables()}, "annotations": {"list": annotations()}, "panels": self.panels(runbook),
+            "templating": {"list": variables()}, "annotations": {"list": events()}, "panels": self.panels(runbook),
         }
 
     def panels(self, runbook: str) -> list[Json]:
@@ -119,7 +119,7 @@ def variables() -> list[Json]:
     )]
 
 
-def annotations() -> list[Json]:
+def events() -> list[Json]:
     """What happened: alerts, restarts and reloads, each drawn at its time on every panel.
 
     An alert is drawn once, when its cause began: the shades of several that fire on would hide the lines.

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tools import venv
-from tools.dashboards.macros import Json, annotations, expand, panels, variables
+from tools.dashboards.macros import Json, events, expand, panels, variables
 
 venv.activate()
 
@@ -195,7 +195,7 @@ def lint(dashboard: Json) -> list[Finding]:
                 inside.append(("panel-datasource-rule", "a query does not use the variable"))
             inside += check_expression(target["expr"], dashboard)
         found += [(rule, f"{panel.get('title')}: {text}") for rule, text in inside]
-    for annotation in annotations(dashboard):
+    for annotation in events(dashboard):
         found += [(rule, f"annotation {annotation['name']}: {text}") for rule, text in check_expression(annotation["expr"], dashboard)]
     return found
 

@@ -26,9 +26,10 @@ def panels(dashboard: Json) -> Iterator[Json]:
 
 def variables(dashboard: Json) -> list[Json]:
     """Its variables."""
-    return dashboard["templating"]["list"]
+    found: list[Json] = dashboard["templating"]["list"]
+    return found
 
 
-def annotations(dashboard: Json) -> list[Json]:
+def events(dashboard: Json) -> list[Json]:
     """Its annotations that ask Prometheus."""
     return [found for found in dashboard["annotations"]["list"] if not found.get("builtIn")]

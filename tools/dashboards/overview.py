@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from tools.dashboards.bounds import (
-    BURN_FAST, BURN_SLOW, CAP_IMMINENT, CAP_REACHED, HOARDING, HOOK_FAILURES, NEAR_CAP, STORAGE_FULL_SOON, SWEEP_STUCK,
+    BURN_FAST,
+    BURN_SLOW,
+    CAP_IMMINENT,
+    CAP_REACHED,
+    HOARDING,
+    HOOK_FAILURES,
+    NEAR_CAP,
+    STORAGE_FULL_SOON,
+    SWEEP_STUCK,
 )
 from tools.dashboards.layout import Column, Dashboard, Row
 from tools.dashboards.panels import (
-    BLUE, GREEN, NO_LIMIT_IN_WORDS, ORANGE, RED, Bars, Lines, Query, Stat, Steps, Table, colored, limit_line, override, words,
+    BLUE,
+    GREEN,
+    NO_LIMIT_IN_WORDS,
+    ORANGE,
+    RED,
+    Bars,
+    Lines,
+    Query,
+    Stat,
+    Steps,
+    Table,
+    colored,
+    limit_line,
+    override,
+    words,
 )
 from tools.dashboards.promql import NO_LIMIT, finite, quantile, rate, recorded, series, tiered, total
 from tools.dashboards.shared import (
-    BAD_SHARE, BYTES_FULL, BYTES_LIMIT, BYTES_TIME_TO_CAP, CREATED, DROPPED_SHARE, EXPECTED, MEMORY_FULL, MEMORY_LIMIT,
-    MEMORY_SESSIONS, SESSIONS_TIME_TO_CAP, STORED_BYTES, STORED_FULL, STORED_LIMIT, STORED_SESSIONS, SWEEPS_AGO,
+    BAD_SHARE,
+    BYTES_FULL,
+    BYTES_LIMIT,
+    BYTES_TIME_TO_CAP,
+    CREATED,
+    DROPPED_SHARE,
+    EXPECTED,
+    MEMORY_FULL,
+    MEMORY_LIMIT,
+    MEMORY_SESSIONS,
+    SESSIONS_TIME_TO_CAP,
+    STORED_BYTES,
+    STORED_FULL,
+    STORED_LIMIT,
+    STORED_SESSIONS,
+    SWEEPS_AGO,
 )
 
 OUTCOMES = {

@@ -22,7 +22,7 @@ from typing import Any
 from tools import venv
 from tools.dashboards import build, data
 from tools.dashboards.data import Answer, Window, legend
-from tools.dashboards.macros import Json, annotations, expand, panels
+from tools.dashboards.macros import Json, events, expand, panels
 from tools.dashboards.story import NAMESPACE, Played, Story, played
 from tools.servers import REPOSITORY
 
@@ -76,7 +76,7 @@ def stamped(file: Path, text: str) -> bool:
 
 def marks(dashboard: Json, story: Played, window: Window) -> Iterator[Json]:
     """The events of the annotations: points in time, or spans where the points are at most two steps apart."""
-    for annotation in annotations(dashboard):
+    for annotation in events(dashboard):
         color = COLORS[annotation["iconColor"]]
         for series in story.prometheus.query_range(expand(annotation["expr"], window.values), window.start, window.end, window.step):
             at_value = annotation["useValueForTime"]
@@ -97,7 +97,7 @@ def answered(answer: Answer) -> Json:
         "refId": answer.target["refId"],
         "series": [
             {"name": name, "labels": dict(series.labels), "points": [[at * 1000, value] for at, value in series.points]}
-            for name, series in zip(answer.names(), answer.series)
+            for name, series in zip(answer.names(), answer.series, strict=True)
         ],
     }
 
@@ -118,7 +118,8 @@ def picture(dashboard: Json, story: Played, window: Window) -> Json:
 
 def height_of(dashboard: Json) -> int:
     """How high its picture is, in pixels."""
-    return HEAD + LINE * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"]) + 8
+    lines: int = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
+    return HEAD + LINE * lines + 8
 
 
 def draw(found: Json, target: Path) -> None:
@@ -148,7 +149,8 @@ def smaller(drawn: Image.Image) -> Image.Image:
 
     Pillow's own choice goes by area: it gives the ground many shades and thin lines a wrong colour.
     """
-    counted = sorted(drawn.getcolors(drawn.width * drawn.height), reverse=True)
+    colors: Any = drawn.getcolors(drawn.width * drawn.height)
+    counted: list[tuple[int, tuple[int, int, int]]] = sorted(colors, reverse=True)
     rest = [color for count, color in counted[64:] for _ in range(1 + int(math.log2(count)))]
     sample = Image.new("RGB", (max(1, len(rest)), 1))
     sample.putdata(rest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tools import venv
@@ -28,7 +27,8 @@ They are those of `AnnotationQueryEditor` in grafana/grafana, packages/grafana-p
 def there_and_back(dashboard: Json) -> Json:
     """What is left of a dashboard after it has been read into the model and written again."""
     register_default_plugins()
-    return json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(dashboard)))
+    written: Json = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(dashboard)))
+    return written
 
 
 def dropped(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -40,7 +40,7 @@ def dropped(before: Any, after: Any, path: str = "") -> Iterator[str]:
             elif value is not None:
                 yield f"{path}.{key}"
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (one, other) in enumerate(zip(before, after)):
+        for index, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from dropped(one, other, f"{path}[{index}]")
     elif before != after:
         yield path

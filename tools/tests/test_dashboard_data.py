@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.dashboards import build, data
 from tools.dashboards.data import Window
-from tools.dashboards.macros import annotations, panels
+from tools.dashboards.macros import events, panels
 from tools.dashboards.story import Played, Story, played
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ def ask(expr: str) -> Callable[[Json], None]:
 
 def annotate(name: str, expr: str) -> Callable[[Json], None]:
     def change(dashboard: Json) -> None:
-        next(found for found in annotations(dashboard) if found["name"] == name)["expr"] = expr
+        next(found for found in events(dashboard) if found["name"] == name)["expr"] = expr
     return change
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tools.dashboards import bounds, build, lint, roundtrip
-from tools.dashboards.macros import annotations, expand, panels
+from tools.dashboards.macros import events, expand, panels
 from tools.dashboards.pictures import LARGEST, WIDTH, height_of
 
 Json = dict[str, Any]
@@ -76,7 +76,7 @@ BREAKS: list[tuple[str, Callable[[Json], Any]]] = [
     ("target-counter-agg-rule", ask(f"sum(sessgate_requests_total{{{SELECTED}}})")),
     ("target-counter-agg-rule", ask(f"deriv(sessgate_requests_total{{{SELECTED}}}[$__rate_interval])")),
     ("target-rate-interval-rule", ask(f"rate(sessgate_requests_total{{{SELECTED}}}[5m])")),
-    ("target-instance-rule", lambda d: annotations(d)[1].update(expr="process_start_time_seconds")),
+    ("target-instance-rule", lambda d: events(d)[1].update(expr="process_start_time_seconds")),
 ]
 """Each rule of the linter, and a change that it must find."""
 
@@ -136,7 +136,7 @@ class RoundTrip(unittest.TestCase):
             (".fieldConfig.defaults.custom.fillOpacities", lambda d: panel(d)["fieldConfig"]["defaults"]["custom"].update(fillOpacities=1)),
             (".options.graph", lambda d: panel(d, "stat")["options"].update(graph="none")),
             (".targets[0].legend", lambda d: panel(d)["targets"][0].update(legend="x")),
-            (".annotations.list[1].title", lambda d: annotations(d)[0].update(title="x")),
+            (".annotations.list[1].title", lambda d: events(d)[0].update(title="x")),
             (".templating.list[1].allValues", lambda d: variable(d, "namespace").update(allValues=".*")),
         ]
         for path, change in changes:
@@ -196,7 +196,7 @@ class Catalogue(unittest.TestCase):
         found: set[str] = set()
         for dashboard in dashboards().values():
             expressions = [target["expr"] for each in panels(dashboard) for target in each["targets"]]
-            expressions += [annotation["expr"] for annotation in annotations(dashboard)]
+            expressions += [annotation["expr"] for annotation in events(dashboard)]
             for expr in expressions:
                 found |= {selector.name for selector, _ in lint.selectors(lint.parse(expr, dashboard))}
         families = {name: re.sub(r"_(bucket|sum|count)$", "", name) for name in found}
