@@ -5,7 +5,7 @@ So that an hour's trend takes a minute and the rules stay what they are, three t
 1. durations: `for`, `keep_firing_for`, `interval`, and those in expressions (`[5m]`, `offset 23h30m`); in the example
    for Alertmanager `group_wait`, `group_interval` and `repeat_interval`;
 2. in expressions, whole numbers that are multiples of 900, which are seconds there: the 3600 of "reaches its cap within
-   the hour" or of "rate times an hour";
+   the hour" or of "rate times an hour"; and the 60 of `* 60`, the seconds between two evaluations;
 3. nothing in annotations, names and label values: a page reads as it will read.
 
 Rates (sessions a second) and ratios are not changed; a scenario's traffic is as fast as it is.
@@ -28,8 +28,17 @@ DURATION = rf"(?:{ONE})+"
 SECONDS = 900
 """Multiples of this in an expression are seconds: quarters of an hour."""
 TOKEN = re.compile(
-    rf"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)|(?P<time>{DURATION})\b|(?P<number>\d+(?:\.\d+)?)"""
+    "|".join(
+        (
+            r"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""",
+            r"(?P<name>(?:[A-Za-z_]|:(?=[A-Za-z_:]))[\w:]*)",
+            rf"(?P<time>{DURATION})\b",
+            r"(?P<minute>(?<=\* )60\b)",
+            r"(?P<number>\d+(?:\.\d+)?)",
+        )
+    )
 )
+"""What an expression is read as, where it matters: only durations and numbers are changed."""
 
 
 def seconds(duration: str) -> float:
@@ -52,6 +61,8 @@ def expression(text: str, factor: float) -> str:
     def replaced(match: re.Match[str]) -> str:
         if duration := match["time"]:
             return shorter(duration, factor)
+        if match["minute"]:
+            return f"{60 / factor:g}"
         if (number := match["number"]) and number.isdigit() and int(number) and int(number) % SECONDS == 0:
             return f"{int(number) / factor:g}"
         return match[0]

@@ -58,11 +58,10 @@ def _room_for(part: float, rate: float) -> Callable[[Frame], Settings]:
     return settings
 
 
-def _bytes_for(part: float, rate: float, size: int) -> Callable[[Frame], Settings]:
-    def settings(frame: Frame) -> Settings:
-        return {"limits": {"stored_bytes": int(rate * size * frame.scale * frame.timing.during / part)}}
-
-    return settings
+def _storage_nearly_half_full(frame: Frame) -> Settings:
+    """A byte cap that is 45 % full when the trouble starts, of what `leak_bytes` creates until then."""
+    old = shapes.OLD_RATE * frame.scale * frame.timing.before * 0.8
+    return {"limits": {"stored_bytes": max(1 << 20, int(old * (shapes.LARGE_STATE + 400) / 0.45))}}
 
 
 def _rush_cap(frame: Frame) -> Settings:
@@ -140,11 +139,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             "leak-bytes",
-            "The same, with 24 kB in each session.",
+            "The same with 24 kB in each session, more slowly, on a storage that is 45 % full.",
             shapes.leak_bytes,
-            "steady growth to four fifths of limits.stored_bytes",
+            "steady growth to 70 % of limits.stored_bytes",
             ("SessgateStorageFullSoon",),
-            _bytes_for(0.8, 12, 24_000),
+            _storage_nearly_half_full,
             knob=True,
         ),
         Scenario(
@@ -190,6 +189,15 @@ SCENARIOS: Mapping[str, Scenario] = {
             ("SessgateStoreDown", "SessgateLookupBurn"),
             _memory_of(shapes.MEMBERS, 0.5),
             faults.StoreDown,
+        ),
+        Scenario(
+            "store-read-only",
+            "Another process holds the database for writing; members come back whom memory does not hold.",
+            shapes.members,
+            "creations answered with 503, look-ups served from the store; store_up changes with every call",
+            ("SessgateStoreDown",),
+            settings=_memory_of(shapes.MEMBERS, 0.5),
+            fault=faults.StoreReadOnly,
         ),
         Scenario(
             "store-slow",

@@ -79,13 +79,15 @@ class Hang(Fault):
 class StoreDown(Fault):
     """Another process holds the whole database, as a stuck backup does: each call to the store fails after 5 s."""
 
+    LOCKS = SHM_LOCKS
+
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._held: IO[bytes] | None = None
 
     def begin(self) -> None:
         self._held = (self.place.store_path / "sessgate.db-shm").open("r+b")
-        for byte in SHM_LOCKS:
+        for byte in self.LOCKS:
             fcntl.lockf(self._held, fcntl.LOCK_EX, 1, byte)
 
     def end(self) -> None:
@@ -94,6 +96,12 @@ class StoreDown(Fault):
             self._held = None
 
     close = end
+
+
+class StoreReadOnly(StoreDown):
+    """Another process writes and does not end: what is read is answered, what is written fails after 5 s."""
+
+    LOCKS = SHM_LOCKS[:1]
 
 
 class StoreSlow(Fault):

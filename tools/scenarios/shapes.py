@@ -24,6 +24,12 @@ FLOOD_RATE = 120.0
 """Session creations a second of one client in a flood."""
 RUSH_RATE = 150.0
 """Session creations a second of all bots in a rush."""
+LEAK_RATE = 12.0
+"""Sessions a second that a leaking app leaves behind."""
+LARGE_STATE = 24_000
+"""Bytes in each session of an app that keeps too much there."""
+OLD_RATE = 100.0
+"""Sessions a second that such an app creates before the trouble, to fill its storage up to where it was."""
 MEMBERS = 200
 """Members who log in at the start at scale 1, and come back later."""
 HOARD = 300
@@ -130,22 +136,26 @@ def hoard(frame: Frame) -> Iterator[Call]:
 
 def leak(frame: Frame) -> Iterator[Call]:
     """An app that logs a job in for every task and closes no session. Each task is a user of its own."""
-    return _leaking(frame, rate=12, data_bytes=200)
+    return merged(background(frame), _tasks(frame, LEAK_RATE * frame.scale, 200))
 
 
 def leak_bytes(frame: Frame) -> Iterator[Call]:
-    """The same with a large state in each session: bytes run out before numbers do."""
-    return _leaking(frame, rate=12, data_bytes=24_000)
-
-
-def _leaking(frame: Frame, rate: float, data_bytes: int) -> Iterator[Call]:
-    rng, timing = frame.rng("leak"), frame.timing
-    times = evenly(timing.onset, timing.relief, rate * frame.scale)
-    tasks = (
-        Call(at, Act.CREATE, f"task-{number}", f"task-{number}", address(rng.randrange(1 << 24)), data_bytes)
-        for number, at in enumerate(times)
+    """The same with a large state in each session, on a storage that is 45 % full of such sessions: 70 % in the end."""
+    rng, timing = frame.rng("old"), frame.timing
+    growth = OLD_RATE * frame.scale * timing.before * 0.8 * 0.25 / 0.45 / timing.during
+    old = (
+        Call(at, Act.CREATE, f"old-{number}", f"old-{number}", address(rng.randrange(1 << 24)), LARGE_STATE)
+        for number, at in enumerate(evenly(0.0, timing.before * 0.8, OLD_RATE * frame.scale))
     )
-    return merged(background(frame), tasks)
+    return merged(background(frame), old, _tasks(frame, growth, LARGE_STATE))
+
+
+def _tasks(frame: Frame, rate: float, data_bytes: int) -> Iterator[Call]:
+    rng, timing = frame.rng("leak"), frame.timing
+    return (
+        Call(at, Act.CREATE, f"task-{number}", f"task-{number}", address(rng.randrange(1 << 24)), data_bytes)
+        for number, at in enumerate(evenly(timing.onset, timing.relief, rate))
+    )
 
 
 def thrash(frame: Frame) -> Iterator[Call]:

@@ -44,6 +44,7 @@ class FastMotion(unittest.TestCase):
             ("rate(a[5m] offset 23h30m) > 0.1", "rate(a[5s] offset 1410s) > 0.1"),
             ("x < 4 * 3600 and y / 900 > 14400", "x < 4 * 60 and y / 15 > 240"),
             ("x * 1000 > 60", "x * 1000 > 60"),
+            ("sum_over_time(r[1h]) * 60 > 1 / 60", "sum_over_time(r[60s]) * 1 > 1 / 60"),
             (
                 'a{le="0.005",w="1h",n="3600"}[1w] > 14.4 * 0.001',
                 'a{le="0.005",w="1h",n="3600"}[10080s] > 14.4 * 0.001',
