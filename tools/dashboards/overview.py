@@ -257,7 +257,7 @@ SERVICE = Row("Are look-ups fast, and is the app told?", [
          Query(f"clamp_max(max({series('sessgate_user_sessions_limit')}), {NO_LIMIT:g})", "sessions of a user"),
          Query(f"max({series('sessgate_sweep_interval_seconds')})", "sweep every")],
         "locale", width=12, height=8, background=False, size=26, steps=Steps(BLUE), mappings=NO_LIMIT_IN_WORDS,
-        overrides=[override("stored bytes", unit="bytes"), override("sweep every", unit="dtdurations")],
+        overrides=[override("stored bytes", unit="bytes"), override("sweep every", unit="s")],
     ),
 ])
 

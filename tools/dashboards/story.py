@@ -77,7 +77,7 @@ class Story:
         return {
             "store": {"embedded": {"path": "./data"}},
             "lifetimes": {
-                "idle_timeout": f"{int(self.at(0.5)) + 2}s", "stale_after": f"{int(self.at(0.08)) + 1}s",
+                "idle_timeout": f"{int(self.at(0.5)) + 2}s", "stale_after": f"{int(self.at(0.15)) + 1}s",
                 "sweep_interval": f"{max(1, int(self.at(1 / 60)))}s", "memory_idle": f"{int(self.at(0.3)) + 1}s",
             },
             "limits": {
