@@ -12,6 +12,7 @@ from tools.dashboards.capacity import CAPACITY
 from tools.dashboards.internals import INTERNALS
 from tools.dashboards.layout import Dashboard
 from tools.dashboards.overview import OVERVIEW
+from tools.dashboards.promql import SELECTED_JOBS
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "dashboards"
 """Where the dashboards are kept."""
@@ -42,10 +43,22 @@ def config_map_text(files: dict[str, str]) -> str:
     return head + yaml.safe_dump(config_map, sort_keys=False, allow_unicode=True, width=10**9)
 
 
+def exclusions_text() -> str:
+    """What grafana/dashboard-linter must excuse: queries of recorded series and of alerts, which have no instance."""
+    entries = [
+        {"dashboard": dashboard.title, "panel": panel["title"]}
+        for dashboard in DASHBOARDS.values() for panel in dashboard.panels(RUNBOOK)
+        if any(SELECTED_JOBS + "}" in target["expr"] for target in panel.get("targets", []))
+    ]
+    reason = "Recorded series and alerts stand for a whole job."
+    text = yaml.safe_dump({"exclusions": {"target-instance-rule": {"reason": reason, "entries": entries}}}, sort_keys=False)
+    return "# Generated. For grafana/dashboard-linter.\n" + text
+
+
 def wanted() -> dict[str, str]:
     """What should stand in the folder: file name to text."""
     files = {f"{name}.json": dashboard_text(dashboard) for name, dashboard in DASHBOARDS.items()}
-    return {**files, CONFIG_MAP: config_map_text(files)}
+    return {**files, CONFIG_MAP: config_map_text(files), ".lint": exclusions_text()}
 
 
 def outdated() -> list[str]:

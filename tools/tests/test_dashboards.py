@@ -118,6 +118,16 @@ class Lint(unittest.TestCase):
             with self.subTest(rule=rule):
                 self.assertIn(rule, {found for found, _ in lint.lint(broken)})
 
+    def test_what_the_linter_must_excuse_is_told_to_it(self) -> None:
+        rules = yaml.safe_load((build.FOLDER / ".lint").read_text())["exclusions"]
+        told = {(entry["dashboard"], entry["panel"]) for entry in rules["target-instance-rule"]["entries"]}
+        excused = {
+            (dashboard["title"], each["title"]) for dashboard in dashboards().values() for each in panels(dashboard)
+            for target in each["targets"] for selector, _ in lint.selectors(lint.parse(target["expr"], dashboard))
+            if lint.stands_for_a_job(selector.name)
+        }
+        self.assertEqual((set(rules), told), ({"target-instance-rule"}, excused))
+
     def test_recorded_series_need_no_instance(self) -> None:
         dashboard = dashboards()["overview"]
         ask('sum(job:sessgate_sessions:sum{namespace=~"$namespace", job=~"$job"})')(dashboard)
