@@ -1,6 +1,7 @@
 """What can happen to a sidecar: harmful shapes, each with its label and the alerts that should tell, and benign ones.
 
-A scenario starts at minute 0 of a Prometheus without history; harm begins on the third day. What is drawn, is drawn from the seed.
+A scenario starts at minute 0 of a Prometheus without history; harm begins after a day and a
+half or later. What is drawn, is drawn from the seed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tools.replay.series import Recorder
 from tools.replay.sidecar import PLAIN, Minute, Setup, Sidecar
 from tools.replay.traffic import DAY, WEEK, Trace, Week
 
-HISTORY = 2 * DAY
+HISTORY = 3 * DAY // 2
 GROWTH_PAGES = frozenset({"SessgateCapImminent", "SessgateStorageFullSoon"})
 ROOM_PAGES = GROWTH_PAGES | {"SessgateCapReached", "SessgateSessionsDisplaced"}
 CREATION = frozenset({"SessgateCreationAnomalous", "SessgateCreationSpikeNoHistory"})
@@ -171,9 +172,9 @@ def deploy(base: Base, source: random.Random) -> Plan:
 
 
 def weekend(base: Base, source: random.Random) -> Plan:
-    """Two weeks whose weekends are nothing like their working days."""
+    """Ten days around a weekend that is nothing like the working days."""
     week = replace(base.week, weekend=source.choice([source.uniform(0.1, 0.3), source.uniform(1.6, 2.2)]))
-    return replace(base, week=week).plan(2 * WEEK + DAY, lambda now, _: PLAIN)
+    return replace(base, week=week).plan(10 * DAY, lambda now, _: PLAIN)
 
 
 def plain(base: Base, source: random.Random) -> Plan:
@@ -225,8 +226,8 @@ class Base:
         return self.week.curve(minute)
 
     def roomier(self, times: float) -> Base:
-        """So many times the people would fill it to 85 %."""
-        peak = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.85
+        """So many times the people would fill it to 70 %."""
+        peak = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.7
         setup = replace(self.setup, stored_sessions=self.setup.stored_sessions and round(peak),
                         stored_bytes=round(peak * self.setup.session_bytes))
         return replace(self, setup=setup)

@@ -22,7 +22,7 @@ def run(*command: str) -> str:
     output = done.stdout + done.stderr
     if done.returncode != 0:
         raise ProgramError(f"{' '.join(command)} ended with {done.returncode}:\n{output}")
-    return output
+    return done.stdout
 
 
 def check_rules(rules: Path) -> str:

@@ -1,0 +1,127 @@
+"""alerts/REPLAY.md: what the rules did, by shape and by alert, against the bars."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tools.replay.score import LEAD, quantile
+from tools.replay.shapes import SHAPES
+from tools.replay.store import Outcome
+
+# Shapes for which the bar is a recall of 0.95; the others are reported.
+BAR = ("flood", "ramp", "hoarder", "many_ips", "leaking_app", "thrash", "frozen_sweep")
+RECALL = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One bar, and whether it is met."""
+
+    bar: str
+    met: bool
+    figure: str
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
+    """The bars that these outcomes say something about."""
+    by_shape = _by_shape(outcomes)
+    found = [_no_page("no critical page on a month of plain traffic, in any seed", by_shape.get("plain"))]
+    traces = [one for shape, ones in by_shape.items() if shape.startswith("trace") for one in ones]
+    found.append(_no_page("no critical page on the trace outside its labels", traces))
+    found.append(_no_page("a flash crowd at most warns", by_shape.get("flash_crowd")))
+    for shape in BAR:
+        owed = [hit for one in by_shape.get(shape, ()) for hit in one.hits if hit.counts]
+        if owed:
+            share = sum(hit.hit for hit in owed) / len(owed)
+            found.append(Verdict(f"recall on {shape} ≥ {RECALL}", share >= RECALL, f"{share:.2f} of {len(owed)}"))
+    leads = [hit.lead for one in by_shape.get("ramp", ()) for hit in one.hits if hit.lead is not None]
+    if leads:
+        late = sum(lead < LEAD for lead in leads)
+        found.append(Verdict(f"a page on a ramp leaves ≥ {LEAD} min before the cap", late == 0,
+                             f"least {min(leads)} min, median {quantile(leads, 0.5)} min; {late} of {len(leads)} less"))
+    return [verdict for verdict in found if verdict is not None]
+
+
+def _no_page(bar: str, outcomes: Sequence[Outcome] | None) -> Verdict | None:
+    if not outcomes:
+        return None
+    pages = [one for outcome in outcomes for one in outcome.episodes if one.severity == "critical" and not one.true]
+    days = sum(outcome.minutes for outcome in outcomes) / 1440
+    which = "".join(f"; seed {one.seed}: {one.alert} at minute {one.first}" for one in pages[:5])
+    return Verdict(bar, not pages, f"{len(pages)} in {days:.0f} days of {len(outcomes)} seeds{which}")
+
+
+def _by_shape(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for one in outcomes:
+        found[one.shape].append(one)
+    return found
+
+
+def render(outcomes: Sequence[Outcome], seconds: float, command: str) -> str:
+    """The whole report."""
+    seeds = len({one.seed for one in outcomes})
+    days = sum(one.minutes for one in outcomes) / 1440
+    parts = [HEAD.format(seeds=seeds, days=f"{days:,.0f}", minutes=f"{seconds / 60:.0f}", command=command)]
+    parts.append("## Bars\n\n| bar | met | measured |\n|---|---|---|\n" + "".join(
+        f"| {one.bar} | {'yes' if one.met else '**no**'} | {one.figure} |\n" for one in verdicts(outcomes)))
+    parts.append("## By shape\n\nTimes in minutes. *Recall*: labels that an expected alert hits; for the shapes that fill storage, with a page\n"
+                 "before the cap. *Lead*: from the page to the cap.\n\n"
+                 "| shape | seeds | labels | recall | time to alert, median (90 %) | time to page, median (90 %) | lead, least (median) | false pages | false warnings a week |\n"
+                 "|---|---|---|---|---|---|---|---|---|\n" + "".join(
+                     _shape_row(shape, ones) for shape, ones in _by_shape(outcomes).items()))
+    parts.append("## By alert\n\n*Precision*: episodes that touch a label, of all. `–`: there was none.\n\n" + _alert_table(outcomes))
+    parts.append("## What the shapes are\n\n" + "".join(
+        f"- **{name}**: {(shape.__doc__ or '').strip()}\n" for name, shape in SHAPES.items()))
+    return "\n".join(parts)
+
+
+def _shape_row(shape: str, outcomes: list[Outcome]) -> str:
+    hits = [hit for one in outcomes for hit in one.hits]
+    owed = [hit for hit in hits if hit.counts]
+    recall = f"{sum(hit.hit for hit in owed) / len(owed):.2f}" if owed else "–"
+    alert = [hit.first - hit.onset for hit in owed if hit.first is not None]
+    page = [hit.first_page - hit.onset for hit in owed if hit.first_page is not None]
+    leads = [hit.lead for hit in owed if hit.lead is not None and hit.label.pages]
+    false = [one for outcome in outcomes for one in outcome.episodes if not one.true]
+    weeks = sum(one.minutes for one in outcomes) / 1440 / 7
+    warnings = sum(one.severity == "warning" for one in false) / weeks
+    lead = f"{min(leads)} ({quantile(leads, 0.5)})" if leads else "–"
+    return (f"| {shape} | {len(outcomes)} | {len(owed)} | {recall} | {_pair(alert)} | {_pair(page)} | {lead} "
+            f"| {sum(one.severity == 'critical' for one in false)} | {warnings:.1f} |\n")
+
+
+def _pair(values: list[int]) -> str:
+    return f"{quantile(values, 0.5)} ({quantile(values, 0.9)})" if values else "–"
+
+
+def _alert_table(outcomes: Sequence[Outcome]) -> str:
+    episodes = [one for outcome in outcomes for one in outcome.episodes]
+    rows = ["| alert | severity | episodes | precision | false ones, by shape |\n|---|---|---|---|---|\n"]
+    for alert, severity in sorted({(one.alert, one.severity) for one in episodes}):
+        mine = [one for one in episodes if (one.alert, one.severity) == (alert, severity)]
+        false: dict[str, int] = defaultdict(int)
+        for one in mine:
+            false[one.shape] += not one.true
+        where = ", ".join(f"{shape} {count}" for shape, count in sorted(false.items()) if count) or "–"
+        rows.append(f"| {alert} | {severity} | {len(mine)} | {sum(one.true for one in mine) / len(mine):.2f} | {where} |\n")
+    return "".join(rows)
+
+
+HEAD = """\
+# Replay: what the rules do with weeks of traffic
+
+Generated by `{command}`. {days} days of simulated traffic with {seeds} seeds went through
+[`sessgate.rules.yml`](sessgate.rules.yml), as shipped, in `promtool test rules`: the real rule manager, every minute. It took
+{minutes} minutes of processor time.
+
+The traffic is drawn from the seed (a week's curve with noise, an installation with its lifetimes and caps), or is the recorded
+[trace](../tools/replay/traces). A model of the sidecar, which follows `src/gateway`, turns it into the series a Prometheus
+would have scraped; see [`tools/replay`](../tools/replay). Every scenario begins with a Prometheus without history, and what
+fires then counts.
+
+An *episode* is a firing run of one alert, gaps under 30 minutes merged. `seed` in a line below repeats it:
+`python3 -m tools.replay --shapes SHAPE --first SEED --seeds 1`.
+"""
