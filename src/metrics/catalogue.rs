@@ -289,7 +289,7 @@ catalogue! {
     );
     config_hash: Gauges<()> = Family::new(
         "sessgate_config_hash", [], Unit::Opaque,
-        "48 bits of a hash of the configuration in force: replicas that differ run different configurations.",
+        "48 bits of a hash of all keys in force that change live: replicas that differ follow different limits.",
     );
     config_reloads: Counters<(Outcome, ReloadTrigger)> = Family::new(
         "sessgate_config_reloads_total", ["result", "trigger"], Unit::Count("reloads"),

@@ -187,9 +187,9 @@ impl Metrics {
         }
     }
 
-    /// The hash of the configuration in force. Its upper 48 bits are shown, which an `f64` holds exactly.
+    /// The hash of the configuration in force, in 48 bits.
     pub fn config_hash(&self, hash: u64) {
-        self.families.config_hash.set((), float(hash >> 16));
+        self.families.config_hash.set((), float(hash));
     }
 
     /// An attempt to deliver a notice ended so.
