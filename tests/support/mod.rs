@@ -11,6 +11,7 @@ pub mod mailbox;
 pub mod model_store;
 pub mod once;
 pub mod schema;
+pub mod redis_server;
 pub mod seed;
 pub mod sessions;
 pub mod sidecar;
