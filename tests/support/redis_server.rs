@@ -30,8 +30,8 @@ impl RedisServer {
         command.arg("--unixsocket").arg(&socket).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("redis-server is installed: see scripts/setup");
         let mut log = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-        let served = log.any(|line| line.contains("ready to accept connections") || line.contains("Ready to accept"));
-        // What it logs from now on is little, and fits into the pipe.
+        // What it logs from then on is lost, which it does not mind.
+        let served = log.any(|line| line.to_lowercase().contains("ready to accept connections"));
         let server = Self { child, socket, _directory: directory };
         assert!(served, "redis-server did not start");
         server

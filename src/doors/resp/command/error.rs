@@ -31,7 +31,7 @@ pub enum CommandError<'a> {
     },
     /// A browser that was tricked into talking to us (cross-protocol scripting). Close the connection without a word.
     OtherProtocol,
-    /// It takes another number of arguments.
+    /// It takes another number of arguments. Of `EXEC`, this also discards its transaction.
     Arity(Name),
     /// An option that is unknown, lacks its value, or is at odds with another.
     Syntax,
@@ -89,6 +89,10 @@ impl CommandError<'_> {
                 to.error_of(&[b"ERR unknown subcommand '", subcommand, b"'. Try ", upper, b" HELP."]);
             }
             Self::OtherProtocol => {}
+            // Whatever is wrong with an `EXEC`, it ends its transaction, and says so.
+            Self::Arity(Name::Exec) => {
+                to.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
+            }
             Self::Arity(name) => {
                 to.error_of(&[b"ERR wrong number of arguments for '", name.full_name().as_bytes(), b"' command"]);
             }
