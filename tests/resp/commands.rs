@@ -1,5 +1,7 @@
 //! Commands and their arguments: redis-server refuses the same, with the same words.
 
+use std::collections::HashSet;
+
 use sessgate::clock::{Clock, SystemClock};
 use sessgate::doors::resp::command::{Command, CommandError, HelloOption, Lifetime, Name};
 use sessgate::doors::resp::frame::{Frame, Limits, Parser};
@@ -91,6 +93,17 @@ const UNKNOWN_SUBCOMMANDS: &[&str] = &["foo", "MAINT_NOTIFICATIONS", "", "a\r\nb
 /// Redis 7.0 does not have these yet; clients of today send them.
 const LATER: [Name; 2] = [Name::ClientSetInfo, Name::ClientNoTouch];
 
+const TAKE_A_NUMBER_SECOND: [Name; 8] = [
+    Name::SetEx,
+    Name::PSetEx,
+    Name::Expire,
+    Name::PExpire,
+    Name::ExpireAt,
+    Name::PExpireAt,
+    Name::Eval,
+    Name::EvalSha,
+];
+
 fn any_case(random: &mut Random, word: &str) -> Vec<u8> {
     match random.below(3) {
         0 => word.as_bytes().to_ascii_lowercase(),
@@ -111,9 +124,8 @@ fn odd(random: &mut Random) -> Vec<u8> {
 /// What usually stands at that place of a command.
 fn usual(random: &mut Random, name: Name, place: usize) -> Vec<u8> {
     let pool = match (name, place) {
-        (Name::Select | Name::Hello | Name::Scan, 1) => NUMBERS,
-        (Name::SetEx | Name::PSetEx | Name::Expire | Name::PExpire | Name::ExpireAt | Name::PExpireAt, 2) => NUMBERS,
-        (Name::HIncrBy, 3) | (Name::Eval | Name::EvalSha, 2) => NUMBERS,
+        (Name::Select | Name::Hello | Name::Scan, 1) | (Name::HIncrBy, 3) => NUMBERS,
+        (name, 2) if TAKE_A_NUMBER_SECOND.contains(&name) => NUMBERS,
         (Name::HGet | Name::HSet | Name::HMGet | Name::HDel | Name::HIncrBy, 2) => FIELDS,
         (Name::Set, 3..) | (Name::GetEx, 2..) => *random.pick(&[&OPTIONS[..9], &OPTIONS[..9], &NUMBERS[..10], NUMBERS]),
         (Name::Expire | Name::PExpire | Name::ExpireAt | Name::PExpireAt, 3..) => &OPTIONS[4..12],
@@ -225,8 +237,44 @@ fn depends(command: &Command<'_>, answer: &[u8]) -> bool {
     matches!(command, Command::Eval { .. }) || known.iter().any(|error| answer == reply(|to| to.error(error)))
 }
 
+/// What was compared: which commands were fine, and how the errors began.
+#[derive(Default)]
+struct Seen {
+    fine: HashSet<Name>,
+    errors: HashSet<&'static str>,
+}
+
+/// How every error begins that we can have and Redis 7.0 has.
+const ERRORS: &[&str] = &[
+    "-ERR DB index is out of range",
+    "-ERR Client names cannot contain spaces, newlines or special characters.",
+    "-ERR GT and LT options at the same time are not compatible",
+    "-ERR NX and XX, GT or LT options at the same time are not compatible",
+    "-ERR Number of keys can",
+    "-ERR Protocol version is not an integer or out of range",
+    "-ERR Syntax error in HELLO option ",
+    "-ERR Unsupported option ",
+    "-ERR invalid cursor",
+    "-ERR invalid expire time in ",
+    "-ERR syntax error",
+    "-ERR unknown command ",
+    "-ERR unknown subcommand ",
+    "-ERR value is not an integer or out of range",
+    "-ERR value is out of range, value must between -2147483648 and 2147483647",
+    "-ERR wrong number of arguments for ",
+    "-EXECABORT Transaction discarded because of: wrong number of arguments for ",
+    "-NOPROTO unsupported protocol version",
+    "-NOSCRIPT No matching script. Please use EVAL.",
+    "-WRONGPASS invalid username-password pair or user is disabled.",
+    "-WRONGTYPE Operation against a key holding the wrong kind of value",
+];
+
 #[track_caller]
-fn compare(words: &Words, answer: &[u8]) {
+fn compare(words: &Words, answer: &[u8], seen: &mut Seen) {
+    if answer.starts_with(b"-") {
+        let text = String::from_utf8_lossy(answer);
+        seen.errors.extend(ERRORS.iter().find(|error| text.starts_with(**error)));
+    }
     let bytes = request(words);
     let mut parser = Parser::new(Limits::default(), true);
     let Ok(Frame::Request { arguments, .. }) = parser.next(&bytes) else { panic!("a request") };
@@ -243,6 +291,7 @@ fn compare(words: &Words, answer: &[u8]) {
             Foreseen::No => {
                 let fine = answer.first() != Some(&b'-') || depends(&command, answer);
                 assert!(fine, "we take it, but redis says {} to {}", text(answer), shown());
+                seen.fine.extend(Name::of(&arguments));
             }
         },
     }
@@ -254,16 +303,16 @@ fn answers(server: &RedisServer, requests: &[Words]) -> Vec<Vec<u8>> {
     let bytes: Vec<u8> = requests.iter().flat_map(|words| [request(words), reset.clone()].concat()).collect();
     let bytes = [&*bytes, &request(&["ECHO", "END"])].concat();
     let answer = server.connect().exchange(&bytes, |answer| answer.ends_with(END));
-    let mut rest = &*answer;
+    let mut unread = &*answer;
     requests
         .iter()
         .map(|words| {
-            let mut end = rest.windows(RESET.len()).position(|window| window == RESET).expect("an answer to each");
+            let mut end = unread.windows(RESET.len()).position(|window| window == RESET).expect("an answer to each");
             if words.len() == 1 && words[0].eq_ignore_ascii_case(b"reset") {
                 end += RESET.len();
             }
-            let (answer, behind) = rest.split_at(end);
-            rest = &behind[RESET.len()..];
+            let (answer, behind) = unread.split_at(end);
+            unread = &behind[RESET.len()..];
             answer.to_vec()
         })
         .collect()
@@ -280,13 +329,20 @@ fn redis_server_refuses_the_same_commands_with_the_same_words() {
     let mut random = Random::from_env();
     eprintln!("SESSGATE_SEED={}", random.seed());
     let seeds = [&["SET", "s", "value"][..], &["HSET", "h", "f", "1", "n", "x"]];
+    let mut seen = Seen::default();
     for _ in 0..how_many().div_ceil(BATCH) {
         let seeds = seeds.iter().map(|words| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Words>());
         let batch: Vec<Words> = seeds.chain((0..BATCH).map(|_| random_request(&mut random))).collect();
         for (words, answer) in batch.iter().zip(answers(&server, &batch)) {
-            compare(words, &answer);
+            compare(words, &answer, &mut seen);
         }
     }
+    let missing: Vec<_> = ERRORS.iter().filter(|error| !seen.errors.contains(**error)).collect();
+    assert!(missing.is_empty(), "never answered: {missing:?}");
+    let never = [Name::Quit, Name::Command, Name::Client, Name::Config];
+    let possible = Name::ALL.iter().filter(|name| !LATER.contains(name) && !never.contains(name));
+    let missing: Vec<_> = possible.filter(|name| !seen.fine.contains(name)).collect();
+    assert!(missing.is_empty(), "never right: {missing:?}");
 }
 
 #[test]
@@ -384,7 +440,7 @@ fn what_redis_7_0_does_not_have_yet_is_refused_as_by_7_2() {
         ("client no-touch maybe", "-ERR syntax error\r\n"),
     ] {
         let words = read_whole(format!("{line}\r\n").as_bytes()).requests.remove(0);
-        compare(&words, answer.as_bytes());
+        compare(&words, answer.as_bytes(), &mut Seen::default());
     }
 }
 

@@ -19,7 +19,9 @@ fn requests() -> impl Strategy<Value = Vec<Words>> {
 
 /// Cuts bytes into pieces at these places, which may repeat.
 fn pieces<'b>(bytes: &'b [u8], cuts: &mut Vec<usize>) -> Vec<&'b [u8]> {
-    cuts.iter_mut().for_each(|cut| *cut %= bytes.len() + 1);
+    for cut in &mut *cuts {
+        *cut %= bytes.len() + 1;
+    }
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
     cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect()
@@ -77,9 +79,10 @@ fn what_is_no_request_is_refused() {
     fails(b"*1\r\n\r\n", ProtocolError::ExpectedBulk(b'\r'));
     fails(b"*2\r\n$3\r\nGET\r\n3\r\n", ProtocolError::ExpectedBulk(b'3'));
     fails(b"set \"a\r\n", ProtocolError::UnbalancedQuotes);
-    fails(&[b'1'; LONGEST_LINE + 1], ProtocolError::InlineTooBig);
-    fails(&[&b"*"[..], &[b'1'; LONGEST_LINE][..]].concat(), ProtocolError::MultibulkLengthTooBig);
-    fails(&[&b"*1\r\n$"[..], &[b'1'; LONGEST_LINE][..]].concat(), ProtocolError::BulkLengthTooBig);
+    let digits = b"1".repeat(LONGEST_LINE);
+    fails(&b"1".repeat(LONGEST_LINE + 1), ProtocolError::InlineTooBig);
+    fails(&[&b"*"[..], &digits].concat(), ProtocolError::MultibulkLengthTooBig);
+    fails(&[&b"*1\r\n$"[..], &digits].concat(), ProtocolError::BulkLengthTooBig);
     fails(&b"a ".repeat(1025).into_iter().chain(*b"\r\n").collect::<Vec<_>>(), ProtocolError::InvalidMultibulkLength);
     let large = vec![b'x'; 1024 * 1024];
     fails(&request(&[&*large, &large, &large, &large]), ProtocolError::RequestTooBig);
@@ -124,7 +127,7 @@ fn a_claim_costs_nothing_and_a_large_request_is_forgotten() {
     let large = request(&vec!["x"; 1024]);
     assert!(matches!(parser.next(&large), Ok(Frame::Request { .. })));
     assert!(parser.allocated() <= 64 * 1024);
-    assert!(matches!(parser.next(&[&b"ECHO "[..], &[b'x'; 60_000], b"\n"].concat()), Ok(Frame::Request { .. })));
+    assert!(matches!(parser.next(&[&b"ECHO "[..], &b"x".repeat(60_000), b"\n"].concat()), Ok(Frame::Request { .. })));
     assert!(parser.allocated() > 60_000);
     assert!(matches!(parser.next(b"*1\r\n$4\r\nPING\r\n"), Ok(Frame::Request { .. })));
     assert!(parser.allocated() < 1024);
@@ -213,7 +216,7 @@ fn redis_server_reads_the_same_bytes_as_the_same_requests() {
 #[test]
 fn redis_server_refuses_with_the_same_words() {
     let server = RedisServer::start();
-    let long = |head: &str| [head.as_bytes(), &[b'1'; 70_000]].concat();
+    let long = |head: &str| [head.as_bytes(), &b"1".repeat(70_000)].concat();
     let cases = [
         b"*x\r\n".to_vec(),
         b"*2147483648\r\n".to_vec(),

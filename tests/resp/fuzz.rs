@@ -44,7 +44,7 @@ fn stream(random: &mut Random) -> Vec<u8> {
         let words: Vec<_> = name.chain((0..count).map(|_| word(random))).collect();
         if random.below(5) == 0 {
             bytes.extend(words.join(&[*random.pick(b" \t\"'")][..]));
-            bytes.extend_from_slice(*random.pick(&[&b"\r\n"[..], b"\n"]));
+            bytes.extend(random.pick(&["\r\n", "\n"]).bytes());
         } else {
             bytes.extend(request(&words));
         }

@@ -65,7 +65,9 @@ pub fn request<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, Protocol::Resp2);
     writer.array(words.len());
-    words.iter().for_each(|word| writer.bulk(word.as_ref()));
+    for word in words {
+        writer.bulk(word.as_ref());
+    }
     bytes
 }
 

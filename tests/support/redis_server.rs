@@ -31,9 +31,9 @@ impl RedisServer {
         let mut child = command.spawn().expect("redis-server is installed: see scripts/setup");
         let mut log = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         // What it logs from then on is lost, which it does not mind.
-        let served = log.any(|line| line.to_lowercase().contains("ready to accept connections"));
+        let ready = log.any(|line| line.to_lowercase().contains("ready to accept connections"));
         let server = Self { child, socket, _directory: directory };
-        assert!(served, "redis-server did not start");
+        assert!(ready, "redis-server did not start");
         server
     }
 
@@ -69,7 +69,7 @@ impl Connection {
             // A server that closes has read enough.
             scope.spawn(move || drop(sender.write_all(bytes)));
             let mut answer = Vec::new();
-            let mut buffer = [0; 64 * 1024];
+            let mut buffer = vec![0; 64 * 1024];
             while !enough(&answer) {
                 match self.stream.read(&mut buffer) {
                     Ok(0) => break,

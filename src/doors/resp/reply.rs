@@ -317,13 +317,31 @@ mod tests {
 
     #[test]
     fn values_are_written_as_each_protocol_has_them() {
-        check(|to| to.ok(), "+OK\r\n", "+OK\r\n");
+        check(
+            |to| {
+                to.ok();
+            },
+            "+OK\r\n",
+            "+OK\r\n",
+        );
         check(|to| to.error("ERR no"), "-ERR no\r\n", "-ERR no\r\n");
         check(|to| to.error_of(&[b"ERR '", b"a\r\nb", b"'"]), "-ERR 'a  b'\r\n", "-ERR 'a  b'\r\n");
         check(|to| to.bulk(b"a\r\n"), "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n");
         check(|to| to.bulk(b""), "$0\r\n\r\n", "$0\r\n\r\n");
-        check(|to| to.null(), "$-1\r\n", "_\r\n");
-        check(|to| to.null_array(), "*-1\r\n", "_\r\n");
+        check(
+            |to| {
+                to.null();
+            },
+            "$-1\r\n",
+            "_\r\n",
+        );
+        check(
+            |to| {
+                to.null_array();
+            },
+            "*-1\r\n",
+            "_\r\n",
+        );
         check(|to| to.boolean(true), ":1\r\n", "#t\r\n");
         check(|to| to.boolean(false), ":0\r\n", "#f\r\n");
         check(|to| to.array(0), "*0\r\n", "*0\r\n");

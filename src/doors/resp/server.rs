@@ -88,8 +88,8 @@ impl Section {
         match self {
             Self::Server => {
                 write!(out, "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\n")?;
-                write!(out, "sessgate_version:{}\r\n", about.version)?;
                 write!(out, "process_id:{}\r\ntcp_port:{}\r\n", about.process_id, about.port)?;
+                write!(out, "executable:sessgate {}\r\n", about.version)?;
                 let days = about.uptime_seconds / (24 * 60 * 60);
                 write!(out, "uptime_in_seconds:{}\r\nuptime_in_days:{days}\r\n", about.uptime_seconds)
             }

@@ -91,7 +91,7 @@ impl CommandError<'_> {
             Self::OtherProtocol => {}
             // Whatever is wrong with an `EXEC`, it ends its transaction, and says so.
             Self::Arity(Name::Exec) => {
-                to.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
+                to.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
             }
             Self::Arity(name) => {
                 to.error_of(&[b"ERR wrong number of arguments for '", name.full_name().as_bytes(), b"' command"]);

@@ -113,7 +113,7 @@ mod tests {
             let expected: Vec<_> = expected.iter().map(|word| word.as_bytes().to_vec()).collect();
             assert_eq!(words(line), Ok(expected), "{line}");
         }
-        for line in [r#""a"#, "'a", r#""a"b"#, "'a'b", r#"""""#, r#""\"#, r#"'\'"#] {
+        for line in [r#""a"#, "'a", r#""a"b"#, "'a'b", r#"""""#, r#""\"#, r"'\'"] {
             assert_eq!(words(line), Err(Unbalanced), "{line}");
         }
     }

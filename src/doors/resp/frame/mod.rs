@@ -306,6 +306,9 @@ impl Parser {
     }
 
     /// Where the next such byte is. Each byte is looked at once.
+    ///
+    /// Redis looks as C does, up to a NUL, and so waits for ever for the end of a line that has one. To us it is a byte
+    /// like others.
     fn find(&mut self, wanted: u8, buffer: &[u8], too_big: ProtocolError) -> Result<Option<usize>, ProtocolError> {
         let from = self.searched.max(self.at);
         let found = buffer.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == wanted));
