@@ -301,7 +301,7 @@ impl Parser {
             return Ok(None);
         }
         let number = buffer.get(self.at + 1..end).and_then(number::integer);
-        (self.at, self.searched) = (end + 2, end + 2);
+        self.at = end + 2;
         Ok(Some(number))
     }
 
