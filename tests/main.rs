@@ -16,6 +16,7 @@ mod http_lane;
 mod http_openapi;
 mod live_limits;
 mod metrics;
+mod resp;
 mod security;
 mod situations;
 mod storage_size;

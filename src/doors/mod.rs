@@ -5,4 +5,5 @@
 
 pub mod admin;
 pub mod http;
+pub mod resp;
 pub mod serve;
