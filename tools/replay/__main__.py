@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tools.replay import report, store
@@ -51,12 +52,12 @@ class Task:
         return play_trace(Trace.read(*self.trace, mean=MEANS[self.seed % len(MEANS)]), self.seed)
 
 
-def work(tasks: list[Task]) -> None:
-    """Plays scenarios, replays them together, and keeps their outcomes."""
+def work(tasks: list[Task], place: Path) -> None:
+    """Plays scenarios, replays them together, and keeps their outcomes in `place`."""
     played = [task.play() for task in tasks]
     fired = replay([one.recorder for one in played])
     for task, one in zip(tasks, played, strict=True):
-        store.save(store.folder(), task.name, store.outcome(one, fired))
+        store.save(place, task.name, store.outcome(one, fired))
 
 
 def batches(tasks: list[Task]) -> Iterator[list[Task]]:
@@ -88,10 +89,11 @@ def tasks_of(given: argparse.Namespace) -> list[Task]:
     seeds = range(given.first, given.first + given.seeds)
     if given.trace:
         return [Task(f"trace {given.trace.name}", seed, (given.trace, given.labels)) for seed in seeds]
-    names = [name for name in given.shapes.split(",") if name] or [*SHAPES, "trace"]
+    names = [name for name in given.shapes.split(",") if name] or ["trace", *SHAPES]
     if unknown := [name for name in names if name not in SHAPES and name != "trace"]:
         raise SystemExit(f"no such shape: {', '.join(unknown)}")
-    return [Task(name, seed, SHIPPED if name == "trace" else None) for name in names for seed in seeds]
+    return [Task(name if name != "trace" else f"trace {SHIPPED[0].name}", seed, SHIPPED if name == "trace" else None)
+            for name in names for seed in seeds]
 
 
 def main() -> int:
@@ -102,7 +104,7 @@ def main() -> int:
     todo = [task for task in tasks if given.trace or store.load(place, task.name) is None]
     began = time.monotonic()
     with ProcessPoolExecutor(max_workers=given.workers) as pool:
-        for done, batch in zip(pool.map(work, batches(todo)), batches(todo), strict=True):
+        for done, batch in zip(pool.map(partial(work, place=place), batches(todo)), batches(todo), strict=True):
             print(f"{time.monotonic() - began:6.0f} s  {batch[0].shape}: seeds {batch[0].seed} to {batch[-1].seed}", flush=True)
     outcomes = [found for task in tasks if (found := store.load(place, task.name))]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
