@@ -194,10 +194,11 @@ class Base:
 
     week: Week
     setup: Setup
-    history: int = HISTORY
+    history: int = HISTORY  # minutes before anything happens
+    within: int = DAY       # minutes after that in which it begins
 
     @staticmethod
-    def draw(source: random.Random, history: int = HISTORY) -> Base:
+    def draw(source: random.Random, history: int = HISTORY, within: int = DAY) -> Base:
         """A plausible one. Caps leave room: on a usual day it is between 30 and 60 % full at most."""
         week = Week.draw(source)
         kind = source.choice(["connections", "web", "web", "remembered"])
@@ -207,11 +208,11 @@ class Base:
             close_after=close_after, closes_stale=kind == "connections", active_minutes=active,
             logout_share=source.uniform(0.05, 0.4), memory_sessions=1, stored_sessions=None, stored_bytes=1,
             session_bytes=source.randint(400, 4000)).sized(busiest(week, active, close_after), close_after, source)
-        return Base(week, setup, history)
+        return Base(week, setup, history, within)
 
     def onset(self, source: random.Random) -> int:
-        """Some minute of the first day after the history."""
-        return self.history + source.randint(10, DAY - 10)
+        """Some minute after the history; of a whole day, unless told otherwise."""
+        return self.history + source.randint(10, self.within - 10)
 
     def busy_onset(self, source: random.Random) -> int:
         """The same, when there is at least half of a day's peak traffic for the next hours."""
@@ -222,10 +223,10 @@ class Base:
         return self.week.curve(minute)
 
     def roomier(self, times: float) -> Base:
-        """So many times the people would fill it to 70 %."""
-        peak = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.7
-        setup = replace(self.setup, stored_sessions=self.setup.stored_sessions and round(peak),
-                        stored_bytes=round(peak * self.setup.session_bytes))
+        """One that so many times the people would fill to 70 %."""
+        most = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.7
+        setup = replace(self.setup, stored_sessions=self.setup.stored_sessions and round(most),
+                        stored_bytes=round(most * self.setup.session_bytes))
         return replace(self, setup=setup)
 
     def plan(self, minutes: int, world: World, *labels: Label) -> Plan:
@@ -252,10 +253,10 @@ def held_at_most(rates: list[float], active: float, close_after: int) -> float:
     return most + 4 * math.sqrt(most) + 20
 
 
-def play(shape: str, seed: int, history: int = HISTORY) -> Played:
-    """Plays one shape with one seed."""
+def play(shape: str, seed: int, history: int = HISTORY, within: int = DAY) -> Played:
+    """Plays one shape with one seed; see `Base` for the times."""
     source = random.Random(f"{shape}/{seed}")
-    base = Base.draw(source, history)
+    base = Base.draw(source, history, within)
     plan = SHAPES[shape](base, source)
     ahead = math.ceil((plan.setup.close_after + 300) / WEEK) * WEEK
     rates = base.week.rates(ahead + plan.minutes, source)
