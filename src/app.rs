@@ -118,9 +118,7 @@ impl Sidecar {
         let (store, user_key) = open_store(&settings.store, &clock, &generator).await?;
         let metrics = Arc::new(Metrics::with_user_key(&build_info(&*store), &user_key));
         metrics.config_loaded(clock.now().at);
-        if let Some(loaded) = &configuration.loaded {
-            metrics.config_hash(loaded.hash.as_gauge() << 16);
-        }
+        metrics.config_hash(config::live_hash(&settings));
 
         let parts = Parts {
             settings: Arc::clone(&settings),

@@ -142,7 +142,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock {
     origin: Instant,
     /// The same moment as the kernel counts, for [`Clock::recent`].
-    kernel_origin: Timespec,
+    kernel_origin_ms: i64,
     /// Milliseconds since the epoch at `origin`, moved by `discipline`.
     offset_ms: AtomicI64,
     /// Time already handed out at the last discipline; the next one may not go below it.
@@ -159,7 +159,8 @@ impl SystemClock {
     pub fn new() -> Self {
         Self {
             origin: Instant::now(),
-            kernel_origin: clock_gettime(ClockId::Monotonic),
+            // Rounded up, so that the recent time is never ahead.
+            kernel_origin_ms: kernel_ms(clock_gettime(ClockId::Monotonic)) + 1,
             offset_ms: AtomicI64::new(wall_ms()),
             last: Mutex::new(Discipline { elapsed_ms: 0 }),
         }
@@ -185,9 +186,8 @@ impl Clock for SystemClock {
 
     fn recent(&self) -> Timestamp {
         // The same clock as `Instant` reads, as of the last tick; which may lie before the origin.
-        let since = clock_gettime(ClockId::MonotonicCoarse) - self.kernel_origin;
-        let elapsed = (since.tv_sec * 1_000 + since.tv_nsec / 1_000_000).max(0);
-        Timestamp(self.offset_ms.load(Ordering::Relaxed) + elapsed)
+        let elapsed = kernel_ms(clock_gettime(ClockId::MonotonicCoarse)) - self.kernel_origin_ms;
+        Timestamp(self.offset_ms.load(Ordering::Relaxed) + elapsed.max(0))
     }
 
     fn discipline(&self) {
@@ -198,6 +198,10 @@ impl Clock for SystemClock {
         self.offset_ms.store(offset + correction(wall_ms() - (offset + elapsed), passed), Ordering::Relaxed);
         last.elapsed_ms = elapsed;
     }
+}
+
+fn kernel_ms(reading: Timespec) -> i64 {
+    reading.tv_sec * 1_000 + reading.tv_nsec / 1_000_000
 }
 
 /// How far to move the clock, given that it is `behind` the wall clock (negative: ahead) and that `passed` has gone

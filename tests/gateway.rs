@@ -314,6 +314,8 @@ async fn a_store_that_fails_is_told_from_a_session_that_is_not_there() {
     assert_eq!(revision(&fixture, hot).await, (1, Box::from(*b"1")), "what failed has changed nothing");
     assert!(gateway.look_up(cold, Slide::Touch).await.is_ok());
     assert!(gateway.create(request("bob")).await.is_ok());
+    assert_eq!(scrape(&fixture, "sessgate_store_up", &[]).to_string(), "0", "one that works is no proof");
+    gateway.keep_up().await;
     assert_eq!(scrape(&fixture, "sessgate_store_up", &[]).to_string(), "1");
 }
 

@@ -164,7 +164,7 @@ fn each_method_moves_its_series_and_no_other() {
     metrics.sweep(Outcome::Ok, ms(20), at);
     metrics.sweep_interval(Duration::from_secs(300));
     metrics.reload(Outcome::Error, ReloadTrigger::Signal, at);
-    metrics.config_hash(0xffff_ffff_ffff_0000);
+    metrics.config_hash(0xffff_ffff_ffff);
     metrics.hook(HookResult::Retried, ms(7));
     metrics.hooks_dropped(4);
     metrics.hook_queue(9);

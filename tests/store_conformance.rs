@@ -70,6 +70,7 @@ on_every_store! {
     figures_say_what_is_held
     notices_are_taken_leased_and_settled
     without_a_hook_no_notice_is_kept
+    a_trial_changes_nothing
     a_closed_store_is_unavailable
 }
 
@@ -402,6 +403,13 @@ async fn without_a_hook_no_notice_is_kept(store: &dyn Store) {
     assert_eq!(store.notices().await.unwrap(), Waiting::default());
 }
 
+async fn a_trial_changes_nothing(store: &dyn Store) {
+    put(store, session(1, Some("ada"), START)).await;
+    let before = (held(store).await, store.load(key(1)).await.unwrap());
+    store.probe().await.unwrap();
+    assert_eq!((held(store).await, store.load(key(1)).await.unwrap()), before);
+}
+
 async fn a_closed_store_is_unavailable(store: &dyn Store) {
     put(store, session(1, None, START)).await;
     store.close().await;
@@ -409,6 +417,7 @@ async fn a_closed_store_is_unavailable(store: &dyn Store) {
     let unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
     assert!(unavailable(&store.load(key(1)).await.unwrap_err()));
     assert!(unavailable(&store.figures(query(START)).await.unwrap_err()));
+    assert!(unavailable(&store.probe().await.unwrap_err()));
     assert!(unavailable(&store.touch(vec![(key(1), START)]).await.unwrap_err()));
     let outcome = store.create(session(2, None, START), CreateLimits::default(), terms(START)).await;
     assert!(matches!(outcome, Err(CreateError::Store(StoreError::Unavailable(_)))));

@@ -273,7 +273,7 @@ proptest! {
 
     #[test]
     fn the_embedded_store_agrees_with_the_model(steps in prop::collection::vec(step(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let opened = stores::embedded();
             play_to_both(&steps, &*opened).await;

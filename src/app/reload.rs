@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::Configuration;
 use crate::config::watch::Content;
-use crate::config::{ReadError, ReloadOutcome, process_env, read_config, reload, unreadable};
+use crate::config::{ReadError, ReloadOutcome, live_hash, process_env, read_config, reload, unreadable};
 use crate::doors::admin::Reload;
 use crate::gateway::Gateway;
 use crate::logging::Logging;
@@ -79,7 +79,7 @@ impl Reloads {
         let current = self.gateway.settings().clone();
         match reload(&current, &bytes, &file, &process_env) {
             ReloadOutcome::Applied { loaded, changed } => {
-                self.metrics.config_hash(loaded.hash.as_gauge() << 16);
+                self.metrics.config_hash(live_hash(&loaded.settings));
                 self.logging.apply(loaded.settings.log);
                 self.gateway.apply(&Arc::new(loaded.settings));
                 for key in changed {
@@ -87,8 +87,7 @@ impl Reloads {
                 }
                 Ok(())
             }
-            ReloadOutcome::Unchanged(loaded) => {
-                self.metrics.config_hash(loaded.hash.as_gauge() << 16);
+            ReloadOutcome::Unchanged(_) => {
                 tracing::info!("configuration read again; nothing has changed");
                 Ok(())
             }

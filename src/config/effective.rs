@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 
-use super::diff::{Shown, entries};
+use super::diff::{Class, Shown, entries};
 use super::settings::Settings;
 
 /// What stands where a secret would.
@@ -26,6 +27,17 @@ pub fn effective(settings: &Settings) -> String {
         open = names;
     }
     out
+}
+
+/// The first 48 bits, which a gauge holds exactly, of a hash of all keys that change live. Sidecars that listen elsewhere
+/// or keep another store, but follow the same limits, have the same.
+#[must_use]
+pub fn live_hash(settings: &Settings) -> u64 {
+    let mut hash = Sha256::new();
+    for entry in entries(settings).into_iter().filter(|entry| entry.class == Class::Live) {
+        hash.update(format!("{}: {}\n", entry.path, inline(&entry.value)));
+    }
+    hash.finalize()[..6].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 fn put(out: &mut String, depth: usize, name: &str, value: &str) {

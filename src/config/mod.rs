@@ -25,7 +25,7 @@ pub mod watch;
 pub mod yaml;
 
 pub use diff::{Change, ChangedKey, classify};
-pub use effective::effective;
+pub use effective::{effective, live_hash};
 pub use files::{ReadError, read_config};
 pub use problem::{Position, Problem, Problems};
 pub use reload::{ReloadOutcome, reload};
@@ -44,7 +44,7 @@ pub struct Loaded {
     pub hash: ContentHash,
 }
 
-/// The SHA-256 of a configuration file. Sidecars with the same file have the same.
+/// The SHA-256 of a configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash([u8; 32]);
 
@@ -54,18 +54,12 @@ impl ContentHash {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
-
-    /// Its first 48 bits, which a gauge holds exactly.
-    #[must_use]
-    pub fn as_gauge(&self) -> u64 {
-        self.0[..6].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
-    }
 }
 
-/// The same 48 bits in hexadecimal.
+/// Its first 48 bits in hexadecimal.
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.as_gauge())
+        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

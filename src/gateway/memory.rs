@@ -92,8 +92,8 @@ impl Entry {
             self.last_activity.fetch_max(now, Ordering::Relaxed);
         }
         let saved = self.saved_activity.load(Ordering::Relaxed);
-        // Of several that see the same old save, one claims the next.
-        now.saturating_sub(saved) >= interval
+        // Wraps around for no time there is. Of several that see the same old save, one claims the next.
+        now.wrapping_sub(saved) >= interval
             && self.saved_activity.compare_exchange(saved, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -118,8 +119,25 @@ impl Gateway {
         self.metrics.leases_held(self.leases.held());
         let (addresses, limited) = self.creations.figures(now);
         self.metrics.rate_limiter(addresses, limited);
+        self.try_store_again().await;
         if let Err(error) = self.keep_store_in_bounds().await {
             tracing::warn!(%error, "the storage tier could not be kept in bounds; tried again in a second");
+        }
+    }
+
+    /// A store that has failed counts as up again when it can be written: that reads work, which need less, says little,
+    /// and there may be no other writes for hours.
+    async fn try_store_again(&self) {
+        if !self.trouble.is_open() {
+            return;
+        }
+        let failures = self.trouble.failures.load(Ordering::Relaxed);
+        match self.timed(StoreOp::Probe, self.store.probe()).await {
+            Ok(()) | Err(StoreError::Full(_)) => {
+                self.trouble.over.store(failures, Ordering::Relaxed);
+                tracing::info!("the store can be written again");
+            }
+            Err(error) => tracing::debug!(%error, "the store cannot be written yet; tried again in a second"),
         }
     }
 

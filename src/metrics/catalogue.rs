@@ -217,7 +217,7 @@ catalogue! {
     lookups: Histograms<(LookupTier, LookupResult)> = Family::new(
         "sessgate_lookup_duration_seconds", ["tier", "result"], Unit::Seconds,
         "Time to look a session up, by where the answer was found and what it was. Of those that memory answers every one is \
-         counted and one in 32 is timed.",
+         counted and one in 128 is timed, or all while they are slow.",
     ).buckets(LOOKUP);
     storage_bytes: Gauges<Scope> = Family::new(
         "sessgate_storage_bytes", ["scope"], Unit::Bytes,
@@ -257,7 +257,7 @@ catalogue! {
     );
     store_up: Gauges<()> = Family::new(
         "sessgate_store_up", [], Unit::Flag,
-        "Whether the last call to the store was answered.",
+        "Whether the store works: 0 from a failed call until a write succeeds, which is tried every second.",
     ).fixed(&[Fixed::Store]);
     store_operations: Histograms<(StoreOp, Outcome)> = Family::new(
         "sessgate_store_operation_duration_seconds", ["op", "result"], Unit::Seconds,
@@ -289,7 +289,7 @@ catalogue! {
     );
     config_hash: Gauges<()> = Family::new(
         "sessgate_config_hash", [], Unit::Opaque,
-        "48 bits of a hash of the configuration in force: replicas that differ run different configurations.",
+        "48 bits of a hash of all keys in force that change live: replicas that differ follow different limits.",
     );
     config_reloads: Counters<(Outcome, ReloadTrigger)> = Family::new(
         "sessgate_config_reloads_total", ["result", "trigger"], Unit::Count("reloads"),

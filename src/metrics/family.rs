@@ -4,6 +4,7 @@
 //! made. The `prometheus` crate takes over at the scrape.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use prometheus::core::Desc;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::cells::Cells;
+use super::hits::HitMeter;
 use super::labels::LabelSet;
 
 /// What a value is measured in.
@@ -311,6 +313,8 @@ pub(super) struct Histograms<L> {
     bounds: &'static [u64],
     /// How many of the bounds' units make a second.
     per_second: u64,
+    /// The index of a series that is counted by a meter as well, and that.
+    metered: Option<(usize, Arc<HitMeter>)>,
     labels: PhantomData<L>,
 }
 
@@ -334,8 +338,30 @@ impl<L: LabelSet> Histograms<L> {
 
     /// Observations so far.
     pub(super) fn count(&self, labels: L) -> u64 {
+        let (buckets, _) = self.read(labels);
+        buckets.iter().sum()
+    }
+
+    /// A meter for the series with these labels, whose hits are part of it.
+    pub(super) fn attach(&mut self, labels: L) -> Arc<HitMeter> {
+        let meter = Arc::new(HitMeter::new(self.bounds));
+        self.metered = Some((labels.index(), Arc::clone(&meter)));
+        meter
+    }
+
+    /// The buckets of a series, not cumulative, and its sum.
+    fn read(&self, labels: L) -> (Vec<u64>, u64) {
         let first = labels.index() * self.stride();
-        (first..=first + self.bounds.len()).map(|cell| self.cells.read(cell)).sum()
+        let mut buckets: Vec<u64> = (first..=first + self.bounds.len()).map(|cell| self.cells.read(cell)).collect();
+        let mut sum = self.cells.read(first + self.bounds.len() + 1);
+        if let Some((series, meter)) = &self.metered
+            && *series == labels.index()
+        {
+            let hits = meter.read();
+            buckets.iter_mut().zip(hits.buckets).for_each(|(all, hits)| *all += hits);
+            sum = sum.wrapping_add(hits.sum);
+        }
+        (buckets, sum)
     }
 
     /// Cells a series.
@@ -349,20 +375,19 @@ impl<L: LabelSet> Histograms<L> {
     }
 
     fn histogram(&self, labels: L) -> proto::Histogram {
-        let first = labels.index() * self.stride();
+        let (counts, sum) = self.read(labels);
         let mut count = 0;
-        let buckets = self.bounds.iter().enumerate().map(|(at, &bound)| {
-            count += self.cells.read(first + at);
+        let buckets = self.bounds.iter().zip(&counts).map(|(&bound, in_bucket)| {
+            count += in_bucket;
             let mut bucket = proto::Bucket::default();
             bucket.set_upper_bound(self.seconds(bound));
             bucket.set_cumulative_count(count);
             bucket
         });
-        let buckets: Vec<_> = buckets.collect();
         let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(buckets);
-        histogram.set_sample_count(count + self.cells.read(first + self.bounds.len()));
-        histogram.set_sample_sum(self.seconds(self.cells.read(first + self.bounds.len() + 1)));
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(self.seconds(sum));
         histogram
     }
 }
@@ -377,7 +402,8 @@ impl<L: LabelSet> Series for Histograms<L> {
             Some(Buckets::Millis(bounds)) => (bounds, MILLIS),
             None => (&[] as &[u64], NANOS),
         };
-        Self { header, cells: Cells::new(L::SERIES * (bounds.len() + 2)), bounds, per_second, labels: PhantomData }
+        let cells = Cells::new(L::SERIES * (bounds.len() + 2));
+        Self { header, cells, bounds, per_second, metered: None, labels: PhantomData }
     }
 
     fn header(&self) -> &Header {

@@ -187,6 +187,8 @@ label! {
         Figures = "figures",
         /// Takes or settles notices.
         Notices = "notices",
+        /// Tries whether it can be written, after a failure.
+        Probe = "probe",
     }
 }
 label! {

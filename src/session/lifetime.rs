@@ -110,33 +110,49 @@ pub struct Clocks {
     pub touch: i64,
 }
 
+/// When one session ends: what all that a look-up asks is computed from.
+///
+/// Sums wrap around, which costs nothing, and cannot: no timeout is longer than [`Clocks::NEVER`], and no stamp is within
+/// that of the end of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionClocks {
+    idle: i64,
+    absolute_end: i64,
+    stale: i64,
+}
+
 impl Clocks {
-    /// A time that never comes.
-    pub const NEVER: i64 = i64::MAX;
+    /// A time that never comes: as long as no clock can run, and short enough to be added to any time.
+    pub const NEVER: i64 = i64::MAX / 4;
+
+    /// The clocks of one session: its own timeouts take the place of these.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, session: &Session) -> SessionClocks {
+        let absolute = session.absolute_timeout.map_or(self.absolute, Timeout::as_millis);
+        SessionClocks {
+            idle: session.idle_timeout.map_or(self.idle, Timeout::as_millis),
+            absolute_end: session.created_at.as_millis().wrapping_add(absolute),
+            stale: self.stale,
+        }
+    }
 
     /// When `session`, last used at `last_activity`, ends, and which clock ends it.
     #[must_use]
     pub fn end_of(&self, session: &Session, last_activity: Timestamp) -> (Timestamp, EndReason) {
-        let idle = session.idle_timeout.map_or(self.idle, Timeout::as_millis);
-        let absolute = session.absolute_timeout.map_or(self.absolute, Timeout::as_millis);
-        let idle_end = last_activity.as_millis().saturating_add(idle);
-        let absolute_end = session.created_at.as_millis().saturating_add(absolute);
-        if absolute_end <= idle_end {
-            (Timestamp::from_millis(absolute_end), EndReason::Absolute)
-        } else {
-            (Timestamp::from_millis(idle_end), EndReason::Idle)
-        }
+        let clocks = self.of(session);
+        let end = clocks.end(last_activity);
+        let absolute = end.as_millis() == clocks.absolute_end;
+        (end, if absolute { EndReason::Absolute } else { EndReason::Idle })
     }
 
     /// Judges `session`, last used at `last_activity`, at `now`.
     #[must_use]
     pub fn judge(&self, session: &Session, last_activity: Timestamp, now: Timestamp) -> Verdict {
-        let (expires_at, reason) = self.end_of(session, last_activity);
-        if expires_at <= now {
-            Verdict::Expired(reason)
-        } else {
-            let idle = now.as_millis().saturating_sub(last_activity.as_millis());
-            Verdict::Live { expires_at, stale: idle >= self.stale }
+        let clocks = self.of(session);
+        match clocks.judge(last_activity, now) {
+            Some(stale) => Verdict::Live { expires_at: clocks.end(last_activity), stale },
+            None => Verdict::Expired(self.end_of(session, last_activity).1),
         }
     }
 
@@ -145,6 +161,23 @@ impl Clocks {
     #[must_use]
     pub fn touch_interval_of(&self, session: &Session) -> i64 {
         session.idle_timeout.map_or(self.touch, |own| unsaved_at_most(own.as_millis()).min(self.touch))
+    }
+}
+
+impl SessionClocks {
+    /// When the session ends if it was last used at `last_activity`.
+    #[inline]
+    #[must_use]
+    pub fn end(&self, last_activity: Timestamp) -> Timestamp {
+        Timestamp::from_millis(last_activity.as_millis().wrapping_add(self.idle).min(self.absolute_end))
+    }
+
+    /// Whether the session, last used at `last_activity`, is stale at `now`. `None`: its time is over.
+    #[inline]
+    #[must_use]
+    pub fn judge(&self, last_activity: Timestamp, now: Timestamp) -> Option<bool> {
+        let idle = now.as_millis().wrapping_sub(last_activity.as_millis());
+        (self.end(last_activity) > now).then_some(idle >= self.stale)
     }
 }
 
@@ -188,5 +221,5 @@ fn unsaved_at_most(clock: i64) -> i64 {
 }
 
 fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(Clocks::NEVER)
+    i64::try_from(duration.as_millis()).map_or(Clocks::NEVER, |millis| millis.min(Clocks::NEVER))
 }

@@ -14,6 +14,7 @@
 //! | [`claim_due`](Store::claim_due): each due session is ended once, by one caller | the same | claimed by `ZREM` inside the script, so that of several sidecars one wins |
 //! | [`user_sessions`](Store::user_sessions) | index on (user, created) | sorted set a user, scored by creation |
 //! | [`figures`](Store::figures) cost what they return, not what is stored | a ledger that the writer keeps, rebuilt from the rows at start | counters and sorted sets that the scripts keep |
+//! | [`probe`](Store::probe) writes | rewrites the schema's version | `SET` of a key of its own |
 //! | outbox survives a crash | table in the same file | stream with a consumer group |
 //!
 //! A method that fails has changed nothing, or is reported again by a later call: callers may repeat any of them.
@@ -315,6 +316,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many notices wait, and how many were dropped since the start because more than [`MAX_NOTICES`] waited.
     async fn notices(&self) -> Result<Waiting, StoreError>;
+
+    /// Writes something that changes nothing, durably: succeeds if writes do.
+    async fn probe(&self) -> Result<(), StoreError>;
 
     /// Finishes what was accepted and closes; later calls are [`StoreError::Unavailable`].
     async fn close(&self);

@@ -99,7 +99,19 @@ fn loading_names_the_file() {
     assert_eq!(loaded.settings, Settings::default());
     assert_eq!(config::load_if_present(&path), Ok(Some(loaded.clone())));
     assert_eq!(loaded.hash, config::ContentHash::of(SHIPPED.as_bytes()));
-    assert_eq!(format!("{:012x}", loaded.hash.as_gauge()), loaded.hash.to_string());
     fs::write(&path, "x: 1").unwrap();
     assert_eq!(config::load(&path).unwrap_err().to_string(), format!("{file}:1:1: unknown key `x`"));
+}
+
+#[test]
+fn sidecars_that_follow_the_same_limits_have_the_same_hash() {
+    let hash = |text: &str| config::live_hash(&parse(text).unwrap());
+    let default = config::live_hash(&Settings::default());
+    assert!(default < 1 << 48, "a gauge holds it exactly");
+    let elsewhere = "listen: { api: 127.0.0.1:1 } # here\nstore: { embedded: { path: /elsewhere } }";
+    assert_eq!(hash(elsewhere), default, "where a sidecar listens and stores is its own business");
+    let differing =
+        ["limits: { per_user: { sessions: 9 } }", "lifetimes: { on_stale: close }", "log: { level: debug }"];
+    let hashes: std::collections::BTreeSet<_> = differing.map(hash).into_iter().chain([default]).collect();
+    assert_eq!(hashes.len(), differing.len() + 1);
 }

@@ -403,10 +403,10 @@ fn memory_does_not_leak_over_many_abandoned_sessions() {
     };
     // What the first rounds take is caches and pools that fill up.
     let before = round(1).max(round(2));
-    let after = (3..=5).map(round).min().expect("three rounds");
+    let after = (3..=8).map(round).skip(3).min().expect("three rounds");
     assert_eq!(stats(&sidecar)["sessions"], json!({ "memory": 0, "storage": 0, "active": 0, "stale": 0 }));
-    // One round leaked would be 6.5 MiB.
-    assert!(after < before + 4 * 1024, "resident memory went from {before} KiB to {after} KiB");
+    // A leak is 6.5 MiB a round, so 26 MiB by the sixth; what the allocator keeps for a while is less than half of it.
+    assert!(after < before + 12 * 1024, "resident memory went from {before} KiB to {after} KiB");
 }
 
 fn resident_kib(process: u32) -> u64 {

@@ -210,6 +210,10 @@ impl Store for FaultyStore {
         self.call(Op::Other, self.inner.notices()).await
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.call(Op::Other, self.inner.probe()).await
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -426,6 +426,10 @@ impl Store for ModelStore {
         Ok(Waiting { queued: state.outbox.len() as u64, overflowed: state.overflowed })
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.open().map(drop)
+    }
+
     async fn close(&self) {
         self.state.lock().unwrap().closed = true;
     }

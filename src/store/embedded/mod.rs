@@ -114,7 +114,7 @@ impl EmbeddedStore {
             }
             outcome => outcome?,
         };
-        let readers = Readers::start(&database)?;
+        let readers = Readers::start(&database, readers::DEADLINE)?;
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
         let writer = Writer {
@@ -270,6 +270,10 @@ impl Store for EmbeddedStore {
 
     async fn notices(&self) -> Result<Waiting, StoreError> {
         self.write(0, move |steps| Ok(steps.ledger.outbox())).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.write(0, |steps| schema::rewrite_version(&steps.conn)).await
     }
 
     async fn close(&self) {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::error::{OpenError, told};
 use super::queue::{CloseOnExit, Queue, Refused};
@@ -19,16 +21,20 @@ const READERS: usize = 2;
 /// Reads that may wait.
 const QUEUE: usize = 4_096;
 
+/// How long a caller waits for a read. The app has an answer to give by then.
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
+
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads, as callers see them.
 pub(super) struct Readers {
     queue: Arc<Queue<Read>>,
     alive: watch::Receiver<()>,
+    deadline: Duration,
 }
 
 impl Readers {
-    pub(super) fn start(database: &Path) -> Result<Self, OpenError> {
+    pub(super) fn start(database: &Path, deadline: Duration) -> Result<Self, OpenError> {
         let queue = Arc::new(Queue::<Read>::new(QUEUE));
         let (sign, alive) = watch::channel(());
         for number in 0..READERS {
@@ -44,7 +50,7 @@ impl Readers {
             };
             spawn(&format!("store-read-{number}"), database, serve)?;
         }
-        Ok(Self { queue, alive })
+        Ok(Self { queue, alive, deadline })
     }
 
     /// Runs a read on one of the threads.
@@ -55,10 +61,15 @@ impl Readers {
         let (reply, answer) = oneshot::channel();
         let job: Read = Box::new(move |conn| {
             // A caller who went away has no use for the answer.
-            let _ = reply.send(read(conn).map_err(|error| told(&error)));
+            if !reply.is_closed() {
+                let _ = reply.send(read(conn).map_err(|error| told(&error)));
+            }
         });
         self.queue.push(job).map_err(refused)?;
-        answer.await.map_err(|_| gone())?
+        match timeout(self.deadline, answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) => Err(StoreError::Unavailable(format!("a read took longer than {:?}", self.deadline))),
+        }
     }
 
     /// Takes no more reads, without waiting.
@@ -98,4 +109,35 @@ pub(super) fn refused(refused: Refused) -> StoreError {
 /// What a caller is told whose request was dropped.
 pub(super) fn gone() -> StoreError {
     StoreError::Unavailable("it stopped before it answered".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::store::embedded::schema;
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told_and_costs_no_read_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("sessgate.db");
+        std::fs::write(&database, "").unwrap();
+        let _writer = schema::open_writer(&database).unwrap();
+        let readers = Readers::start(&database, Duration::from_millis(20)).unwrap();
+        let (sender, run) = mpsc::channel();
+        // All threads are busy until they are released, and those who wait have given up by then.
+        let releases: Vec<_> = (0..READERS).map(|_| mpsc::channel::<()>()).collect();
+        let (releases, held): (Vec<_>, Vec<_>) = releases.into_iter().unzip();
+        let busy = held.into_iter().map(|held| readers.read(move |_| Ok(held.recv())));
+        let late = sender.clone();
+        let waits = readers.read(move |_| Ok(late.send("late")));
+        let (busy, late) = tokio::join!(futures_util::future::join_all(busy), waits);
+        assert!(busy.iter().all(|read| matches!(read, Err(StoreError::Unavailable(_)))));
+        assert!(matches!(late, Err(StoreError::Unavailable(_))));
+        drop(releases);
+        readers.read(move |_| Ok(sender.send("in time"))).await.unwrap().unwrap();
+        readers.close().await;
+        assert_eq!(run.into_iter().collect::<Vec<_>>(), ["in time"]);
+    }
 }

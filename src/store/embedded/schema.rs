@@ -112,6 +112,11 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Writes a page without changing it.
+pub(super) fn rewrite_version(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "user_version", VERSION)
+}
+
 /// Corrects times that lie ahead of `now`, so that a clock that was wrong and has been set back leaves no session
 /// that outlives its timeout and no notice that waits for ever. Answers how many sessions were corrected.
 ///
