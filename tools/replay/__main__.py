@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tools.replay import report, store
@@ -51,19 +52,23 @@ class Task:
         return play_trace(Trace.read(*self.trace, mean=MEANS[self.seed % len(MEANS)]), self.seed)
 
 
-def work(tasks: list[Task]) -> None:
-    """Plays scenarios, replays them together, and keeps their outcomes."""
+def work(tasks: list[Task], place: Path) -> None:
+    """Plays scenarios, replays them together, and keeps their outcomes in `place`."""
     played = [task.play() for task in tasks]
     fired = replay([one.recorder for one in played])
     for task, one in zip(tasks, played, strict=True):
-        store.save(store.folder(), task.name, store.outcome(one, fired))
+        store.save(place, task.name, store.outcome(one, fired))
 
 
-def batches(tasks: list[Task]) -> Iterator[list[Task]]:
-    """Tasks of one shape together, for they are about as long; not more than fit into memory comfortably."""
+def batches(tasks: list[Task], jobs: int) -> Iterator[list[Task]]:
+    """Tasks of one shape together, for they are about as long, up to so many jobs; a month counts double.
+
+    An evaluation costs as much for its rules as for ten jobs' series, so a large batch is quick. One of 20 jobs of nine
+    days takes 500 MB of memory.
+    """
     for shape in dict.fromkeys(task.shape for task in tasks):
         mine = [task for task in tasks if task.shape == shape]
-        size = {"plain": 2, "weekend": 5}.get(shape, 3 if mine[0].trace else 10)
+        size = max(1, jobs // 2) if shape == "plain" else jobs
         yield from (mine[at:at + size] for at in range(0, len(mine), size))
 
 
@@ -76,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trace", type=Path, help="a CSV of timestamp,value")
     parser.add_argument("--labels", type=Path, help="a JSON of labelled windows")
     parser.add_argument("--workers", type=int, default=2, help="promtools at a time")
+    parser.add_argument("--batch", type=int, default=20, help="jobs that one promtool evaluates together")
     parser.add_argument("--report", type=Path, help="where to write the report; default: alerts/REPLAY.md for a whole run")
     return parser.parse_args()
 
@@ -91,7 +97,8 @@ def tasks_of(given: argparse.Namespace) -> list[Task]:
     names = [name for name in given.shapes.split(",") if name] or [*SHAPES, "trace"]
     if unknown := [name for name in names if name not in SHAPES and name != "trace"]:
         raise SystemExit(f"no such shape: {', '.join(unknown)}")
-    return [Task(name, seed, SHIPPED if name == "trace" else None) for name in names for seed in seeds]
+    return [Task(name if name != "trace" else f"trace {SHIPPED[0].name}", seed, SHIPPED if name == "trace" else None)
+            for name in names for seed in seeds]
 
 
 def main() -> int:
@@ -101,8 +108,9 @@ def main() -> int:
     # A trace from elsewhere may change under its name.
     todo = [task for task in tasks if given.trace or store.load(place, task.name) is None]
     began = time.monotonic()
+    planned = list(batches(todo, given.batch))
     with ProcessPoolExecutor(max_workers=given.workers) as pool:
-        for done, batch in zip(pool.map(work, batches(todo)), batches(todo), strict=True):
+        for batch, _ in zip(planned, pool.map(partial(work, place=place), planned), strict=True):
             print(f"{time.monotonic() - began:6.0f} s  {batch[0].shape}: seeds {batch[0].seed} to {batch[-1].seed}", flush=True)
     outcomes = [found for task in tasks if (found := store.load(place, task.name))]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

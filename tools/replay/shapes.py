@@ -172,9 +172,9 @@ def deploy(base: Base, source: random.Random) -> Plan:
 
 
 def weekend(base: Base, source: random.Random) -> Plan:
-    """Ten days around a weekend that is nothing like the working days."""
+    """Eight days around a weekend that is nothing like the working days."""
     week = replace(base.week, weekend=source.choice([source.uniform(0.1, 0.3), source.uniform(1.6, 2.2)]))
-    return replace(base, week=week).plan(10 * DAY, lambda now, _: PLAIN)
+    return replace(base, week=week).plan(8 * DAY, lambda now, _: PLAIN)
 
 
 def plain(base: Base, source: random.Random) -> Plan:
@@ -194,28 +194,25 @@ class Base:
 
     week: Week
     setup: Setup
-    history: int = HISTORY
+    history: int = HISTORY  # minutes before anything happens
+    within: int = DAY       # minutes after that in which it begins
 
     @staticmethod
-    def draw(source: random.Random, history: int = HISTORY) -> Base:
+    def draw(source: random.Random, history: int = HISTORY, within: int = DAY) -> Base:
         """A plausible one. Caps leave room: on a usual day it is between 30 and 60 % full at most."""
         week = Week.draw(source)
         kind = source.choice(["connections", "web", "web", "remembered"])
         close_after = {"connections": 25, "web": source.randint(60, 720), "remembered": source.randint(2, 7) * DAY}[kind]
         active = source.uniform(8, 40)
-        peak = busiest(week, active, close_after)
-        size = source.randint(400, 4000)
         setup = Setup(
             close_after=close_after, closes_stale=kind == "connections", active_minutes=active,
-            logout_share=source.uniform(0.05, 0.4),
-            memory_sessions=round(peak / source.uniform(0.4, 0.75)) if source.random() < 0.7 else round(peak * 0.6),
-            stored_sessions=round(peak / source.uniform(0.3, 0.6)) if source.random() < 0.5 else None,
-            stored_bytes=round(peak * size / source.uniform(0.3, 0.6)), session_bytes=size)
-        return Base(week, setup, history)
+            logout_share=source.uniform(0.05, 0.4), memory_sessions=1, stored_sessions=None, stored_bytes=1,
+            session_bytes=source.randint(400, 4000)).sized(busiest(week, active, close_after), close_after, source)
+        return Base(week, setup, history, within)
 
     def onset(self, source: random.Random) -> int:
-        """Some minute of the first day after the history."""
-        return self.history + source.randint(10, DAY - 10)
+        """Some minute after the history; of a whole day, unless told otherwise."""
+        return self.history + source.randint(10, self.within - 10)
 
     def busy_onset(self, source: random.Random) -> int:
         """The same, when there is at least half of a day's peak traffic for the next hours."""
@@ -226,10 +223,10 @@ class Base:
         return self.week.curve(minute)
 
     def roomier(self, times: float) -> Base:
-        """So many times the people would fill it to 70 %."""
-        peak = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.7
-        setup = replace(self.setup, stored_sessions=self.setup.stored_sessions and round(peak),
-                        stored_bytes=round(peak * self.setup.session_bytes))
+        """One that so many times the people would fill to 70 %."""
+        most = busiest(self.week, self.setup.active_minutes, self.setup.close_after) * times / 0.7
+        setup = replace(self.setup, stored_sessions=self.setup.stored_sessions and round(most),
+                        stored_bytes=round(most * self.setup.session_bytes))
         return replace(self, setup=setup)
 
     def plan(self, minutes: int, world: World, *labels: Label) -> Plan:
@@ -238,22 +235,28 @@ class Base:
 
 
 def busiest(week: Week, active: float, close_after: int) -> float:
-    """Sessions held in the busiest moment of the week: arrivals of as long as a session stays."""
-    stay = active + 0.75 * close_after
-    window = max(1, round(stay))
-    rates = [week.curve(minute) for minute in range(WEEK)]
-    total = sum(rates[minute % WEEK] for minute in range(-window, 0))
+    """Sessions held in the busiest moment of a week without noise."""
+    return held_at_most([week.curve(minute) for minute in range(WEEK)], active, close_after)
+
+
+def held_at_most(rates: list[float], active: float, close_after: int) -> float:
+    """The most sessions held under these rates, repeated for ever: arrivals of as long as a session stays.
+
+    With a margin for chance: four standard deviations, and twenty sessions.
+    """
+    window = max(1, round(active + 0.75 * close_after))
+    total = sum(rates[minute % len(rates)] for minute in range(-window, 0))
     most = total
-    for minute in range(WEEK):
-        total += rates[minute] - rates[(minute - window) % WEEK]
+    for minute, rate in enumerate(rates):
+        total += rate - rates[(minute - window) % len(rates)]
         most = max(most, total)
     return most + 4 * math.sqrt(most) + 20
 
 
-def play(shape: str, seed: int, history: int = HISTORY) -> Played:
-    """Plays one shape with one seed."""
+def play(shape: str, seed: int, history: int = HISTORY, within: int = DAY) -> Played:
+    """Plays one shape with one seed; see `Base` for the times."""
     source = random.Random(f"{shape}/{seed}")
-    base = Base.draw(source, history)
+    base = Base.draw(source, history, within)
     plan = SHAPES[shape](base, source)
     ahead = math.ceil((plan.setup.close_after + 300) / WEEK) * WEEK
     rates = base.week.rates(ahead + plan.minutes, source)
@@ -261,21 +264,21 @@ def play(shape: str, seed: int, history: int = HISTORY) -> Played:
 
 
 def play_trace(trace: Trace, seed: int) -> Played:
-    """A recorded trace as the wish for sessions, on a drawn installation that would be half full at its usual peak."""
+    """A recorded trace as the wish for sessions, on a drawn installation with room as in the shapes.
+
+    Its caps are made for what the trace holds outside its labels: nobody plans for an anomaly.
+    """
     source = random.Random(f"{trace.name}/{seed}")
-    base = Base.draw(source)
-    usual = sorted(trace.rates)[int(0.99 * len(trace.rates))]
-    close_after = min(base.setup.close_after, 2 * DAY)
-    stay = base.setup.active_minutes + 0.75 * close_after
-    mean = sum(trace.rates) / len(trace.rates)
-    peak = max(mean * stay, usual * min(stay, 60))
-    setup = replace(base.setup, close_after=close_after, memory_sessions=round(2 * peak), stored_bytes=round(
-        peak * base.setup.session_bytes / 0.5), stored_sessions=base.setup.stored_sessions and round(peak / 0.5))
+    drawn = Base.draw(source).setup
+    usual = [rate for minute, rate in enumerate(trace.rates)
+             if not any(first <= minute <= last for first, last in trace.labels)]
+    close_after = min(drawn.close_after, 2 * DAY)
+    setup = drawn.sized(held_at_most(usual, drawn.active_minutes, close_after), close_after, source)
     labels = [Label(first, last, CREATION | ROOM_PAGES | {"SessgateCreationSustained"}) for first, last in trace.labels]
     plan = Plan(len(trace.rates), lambda now, _: PLAIN, labels, setup)
     ahead = close_after + 300
-    rates = [trace.rates[minute % len(trace.rates)] for minute in range(-ahead, 0)] + trace.rates
-    return _run(f"trace-{seed}", "trace", seed, plan, rates, ahead, source)
+    rates = [usual[minute % len(usual)] for minute in range(-ahead, 0)] + trace.rates
+    return _run(f"trace-{seed}", f"trace {trace.name}", seed, plan, rates, ahead, source)
 
 
 def _run(job: str, shape: str, seed: int, plan: Plan, rates: list[float], ahead: int, source: random.Random) -> Played:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tools.replay.traffic import binomial, poisson
 
@@ -39,6 +39,18 @@ class Setup:
     lookups: float = 2.0        # look-ups a minute of a session in use
     sweep_every: int = 5        # minutes
     user_sessions: int | None = 10
+
+    def sized(self, most: float, close_after: int, source: random.Random) -> Setup:
+        """With caps for an installation that usually holds so many sessions at most.
+
+        They fill 30 to 60 % of storage. Memory has room for all in seven of ten installations; the number of stored
+        sessions is limited in every other one.
+        """
+        return replace(
+            self, close_after=close_after,
+            memory_sessions=round(most / source.uniform(0.4, 0.75)) if source.random() < 0.7 else round(most * 0.6),
+            stored_sessions=round(most / source.uniform(0.3, 0.6)) if source.random() < 0.5 else None,
+            stored_bytes=round(most * self.session_bytes / source.uniform(0.3, 0.6)))
 
     @property
     def capacity(self) -> int:
