@@ -38,9 +38,7 @@ pub(super) fn candidates(bytes: &[u8], format: Format, nested: bool) -> [Option<
     let looks = looks_like(bytes);
     match format {
         Format::Auto | Format::Hash => {
-            let loose = |codec: &Codec| {
-                matches!(codec, Codec::Signed | Codec::Php(Layout::Names | Layout::Binary))
-            };
+            let loose = |codec: &Codec| matches!(codec, Codec::Signed | Codec::Php(Layout::Names | Layout::Binary));
             looks.map(|codec| codec.filter(|codec| !(nested && loose(codec))))
         }
         Format::Json => [Some(Codec::Json), None, None],

@@ -77,10 +77,10 @@ impl<'p> Finder<'p> {
     }
 
     /// Reads the fields of a hash.
-    pub(super) fn fields<'a>(mut self, fields: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>, format: Format) -> Identity {
+    pub(super) fn fields(mut self, fields: &[(&[u8], &[u8])], format: Format) -> Identity {
         self.live.push(Places::ROOT);
         self.levels.push(Level { shape: Shape::Map, live: 0, next: 0 });
-        for (name, value) in fields {
+        for &(name, value) in fields {
             if self.charge(name.len() + value.len()).is_err() {
                 return self.identity(false);
             }

@@ -93,11 +93,12 @@ impl FromStr for Format {
 }
 
 /// What is stored under a key.
+#[derive(Clone, Copy)]
 pub enum Raw<'a> {
     /// A string. The empty one is a session in which nothing is yet, as PHP stores it.
     Value(&'a [u8]),
     /// A hash: each field and its value. Any format but [`Format::Hash`] is that of the values.
-    Fields(&'a mut dyn Iterator<Item = (&'a [u8], &'a [u8])>),
+    Fields(&'a [(&'a [u8], &'a [u8])]),
 }
 
 /// What a value says of its session.

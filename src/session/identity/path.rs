@@ -100,9 +100,7 @@ impl Step {
     fn parse(text: &str) -> Result<Self, PathError> {
         match text.split_once('*') {
             Some((_, after)) if after.contains('*') => Err(PathError::Stars),
-            Some((before, after)) => {
-                Ok(Self::Pattern { before: plain(before)?.into(), after: plain(after)?.into() })
-            }
+            Some((before, after)) => Ok(Self::Pattern { before: plain(before)?.into(), after: plain(after)?.into() }),
             None => {
                 let name = plain(text)?;
                 // `007` is a name, as it is in every language whose values these are.

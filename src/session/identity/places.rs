@@ -12,22 +12,22 @@ pub(super) enum Wanted {
 
 /// Where a library keeps the user: places that mean nothing else. The first that has one counts.
 const USER_OF_LIBRARY: &[&str] = &[
-    "/passport/user",                       // passport; an object, if the app serializes one
+    "/passport/user", // passport; an object, if the app serializes one
     "/passport/user/id",
     "/passport/user/_id",
-    "/_auth_user_id",                       // Django
-    "/_user_id",                            // Flask-Login
-    "/session/AIOHTTP_SECURITY",            // aiohttp-security
-    "/login_web_*",                         // Laravel, guard `web`
-    "/warden.user.*.key/0/0",               // Devise: [[id], salt]
-    "/warden.user.*.key/1/0",               // Devise before 2.1: [class, [id], salt]
-    "/warden.user.*.key",                   // Warden
-    "/actix_identity.user_id",              // actix-identity
-    "/1/axum-login.data/user_id",           // axum-login on tower-sessions
-    "/message/auth_web",                    // AdonisJS
-    "/__id",                                // Yii 2
-    "/Auth/User/id",                        // CakePHP 2 and 3
-    "/Auth/id",                             // CakePHP 4 and 5
+    "/_auth_user_id",                         // Django
+    "/_user_id",                              // Flask-Login
+    "/session/AIOHTTP_SECURITY",              // aiohttp-security
+    "/login_web_*",                           // Laravel, guard `web`
+    "/warden.user.*.key/0/0",                 // Devise: [[id], salt]
+    "/warden.user.*.key/1/0",                 // Devise before 2.1: [class, [id], salt]
+    "/warden.user.*.key",                     // Warden
+    "/actix_identity.user_id",                // actix-identity
+    "/1/axum-login.data/user_id",             // axum-login on tower-sessions
+    "/message/auth_web",                      // AdonisJS
+    "/__id",                                  // Yii 2
+    "/Auth/User/id",                          // CakePHP 2 and 3
+    "/Auth/id",                               // CakePHP 4 and 5
     "/_sf2_attributes/_security_*/2/0/email", // Symfony: the user within the token
     "/_sf2_attributes/_security_*/2/0/username",
     "/_sf2_attributes/_security_*/2/0/id",
@@ -39,8 +39,8 @@ const BASES: &[&str] = &[
     "/_sf2_attributes", // Symfony, Drupal
     "/session",         // aiohttp-session
     "/data",
-    "/1",               // tower-sessions: [id, data, expiry]
-    "/managed_dict",    // pyramid-session-redis
+    "/1",            // tower-sessions: [id, data, expiry]
+    "/managed_dict", // pyramid-session-redis
 ];
 
 /// What apps call their user.
@@ -62,7 +62,8 @@ const USER_OF_APP: &[&str] = &[
 ];
 
 /// What apps call the client's address.
-const IP_OF_APP: &[&str] = &["/ip", "/ip_address", "/ipAddress", "/client_ip", "/clientIp", "/remote_addr", "/REMOTE_ADDR"];
+const IP_OF_APP: &[&str] =
+    &["/ip", "/ip_address", "/ipAddress", "/client_ip", "/clientIp", "/remote_addr", "/REMOTE_ADDR"];
 
 /// Where a library keeps the time of creation.
 const CREATED_OF_LIBRARY: &[&str] = &[

@@ -6,8 +6,8 @@
 
 mod heap;
 
-use heap::{Heap, Item};
 pub(super) use heap::Tree;
+use heap::{Heap, Item};
 
 use super::token::{Cursor, MAX_KEPT, Read, Shape, Unreadable, number, push};
 
@@ -198,42 +198,49 @@ impl<'a> Machine<'a> {
     #[expect(clippy::too_many_lines, reason = "one line an instruction")]
     fn step(&mut self) -> Read<bool> {
         match self.rest.byte()? {
-            b'.' => return Ok(false), // STOP
+            b'.' => return Ok(false),             // STOP
             0x80 => self.rest.take(1).map(drop)?, // PROTO
             0x95 => self.rest.take(8).map(drop)?, // FRAME
 
-            b'N' | 0x89 => self.push(Item::Nothing)?,           // NONE, NEWFALSE
-            0x88 => self.push(Item::Opaque)?,                   // NEWTRUE
-            b'I' | b'L' => self.decimal()?,                     // INT, LONG
-            b'J' => {                                           // BININT
+            b'N' | 0x89 => self.push(Item::Nothing)?, // NONE, NEWFALSE
+            0x88 => self.push(Item::Opaque)?,         // NEWTRUE
+            b'I' | b'L' => self.decimal()?,           // INT, LONG
+            b'J' => {
+                // BININT
                 let value = i32::from_le_bytes(self.rest.array()?);
                 self.push(Item::Integer(value.into()))?;
             }
-            b'K' => {                                           // BININT1
+            b'K' => {
+                // BININT1
                 let value = self.rest.byte()?;
                 self.push(Item::Integer(value.into()))?;
             }
-            b'M' => {                                           // BININT2
+            b'M' => {
+                // BININT2
                 let value = u16::from_le_bytes(self.rest.array()?);
                 self.push(Item::Integer(value.into()))?;
             }
-            0x8a => self.u8().and_then(|length| self.long(length))?,  // LONG1
+            0x8a => self.u8().and_then(|length| self.long(length))?, // LONG1
             0x8b => self.u32().and_then(|length| self.long(length))?, // LONG4
-            b'F' => {                                           // FLOAT
+            b'F' => {
+                // FLOAT
                 let value = number(self.line()?)?;
                 self.push(Item::Real(value))?;
             }
-            b'G' => {                                           // BINFLOAT
+            b'G' => {
+                // BINFLOAT
                 let value = f64::from_be_bytes(self.rest.array()?);
                 self.push(Item::Real(value))?;
             }
 
-            b'S' => {                                           // STRING
+            b'S' => {
+                // STRING
                 let line = self.line()?;
                 let quoted = |quote: &[u8]| line.strip_prefix(quote)?.strip_suffix(quote);
                 self.plain(quoted(b"'").or_else(|| quoted(b"\"")).ok_or(Unreadable)?)?;
             }
-            b'V' => {                                           // UNICODE
+            b'V' => {
+                // UNICODE
                 let line = self.line()?;
                 self.plain(line)?;
             }
@@ -244,22 +251,26 @@ impl<'a> Machine<'a> {
             // BINUNICODE8, BINBYTES8, BYTEARRAY8
             0x8d | 0x8e | 0x96 => self.u64().and_then(|length| self.text(length))?,
 
-            b'(' => {                                           // MARK
+            b'(' => {
+                // MARK
                 let height = self.stack.len();
                 push(&mut self.marks, height, MAX_KEPT)?;
             }
-            b'0' => {                                           // POP
+            b'0' => {
+                // POP
                 if self.marks.last() == Some(&self.stack.len()) {
                     self.mark()?;
                 } else {
                     self.pop()?;
                 }
             }
-            b'1' => {                                           // POP_MARK
+            b'1' => {
+                // POP_MARK
                 let from = self.mark()?;
                 self.stack.truncate(from);
             }
-            b'2' => {                                           // DUP
+            b'2' => {
+                // DUP
                 let item = self.top()?;
                 self.push(item)?;
             }
@@ -270,68 +281,76 @@ impl<'a> Machine<'a> {
             b'd' => self.mark().and_then(|from| self.container(Shape::Map, from))?, // DICT
             // LIST, TUPLE, FROZENSET
             b'l' | b't' | 0x91 => self.mark().and_then(|from| self.container(Shape::List, from))?,
-            0x85 => self.tuple(1)?,                             // TUPLE1
-            0x86 => self.tuple(2)?,                             // TUPLE2
-            0x87 => self.tuple(3)?,                             // TUPLE3
+            0x85 => self.tuple(1)?,                                                // TUPLE1
+            0x86 => self.tuple(2)?,                                                // TUPLE2
+            0x87 => self.tuple(3)?,                                                // TUPLE3
             b's' => self.extend(Shape::Map, self.stack.len().saturating_sub(2))?,  // SETITEM
             b'a' => self.extend(Shape::List, self.stack.len().saturating_sub(1))?, // APPEND
             b'u' => self.mark().and_then(|from| self.extend(Shape::Map, from))?,   // SETITEMS
             // APPENDS, ADDITEMS
             b'e' | 0x90 => self.mark().and_then(|from| self.extend(Shape::List, from))?,
 
-            b'p' => {                                           // PUT
+            b'p' => {
+                // PUT
                 let at = number(self.line()?)?;
                 self.remember(at)?;
             }
-            b'q' => self.u8().and_then(|at| self.remember(at))?,  // BINPUT
+            b'q' => self.u8().and_then(|at| self.remember(at))?, // BINPUT
             b'r' => self.u32().and_then(|at| self.remember(at))?, // LONG_BINPUT
-            0x94 => self.remember(self.memo.len() as u64)?,       // MEMOIZE
-            b'g' => {                                           // GET
+            0x94 => self.remember(self.memo.len() as u64)?,      // MEMOIZE
+            b'g' => {
+                // GET
                 let at = number(self.line()?)?;
                 self.recall(at)?;
             }
-            b'h' => self.u8().and_then(|at| self.recall(at))?,  // BINGET
+            b'h' => self.u8().and_then(|at| self.recall(at))?, // BINGET
             b'j' => self.u32().and_then(|at| self.recall(at))?, // LONG_BINGET
 
-            b'c' => {                                           // GLOBAL
+            b'c' => {
+                // GLOBAL
                 self.line()?;
                 self.line()?;
                 self.push(Item::Opaque)?;
             }
-            0x93 => {                                           // STACK_GLOBAL
+            0x93 => {
+                // STACK_GLOBAL
                 self.pop()?;
                 self.pop()?;
                 self.push(Item::Opaque)?;
             }
-            b'i' => {                                           // INST
+            b'i' => {
+                // INST
                 self.line()?;
                 self.line()?;
                 let from = self.mark()?;
                 self.stack.truncate(from);
                 self.object(0)?;
             }
-            b'o' => {                                           // OBJ
+            b'o' => {
+                // OBJ
                 let from = self.mark()?;
                 self.stack.truncate(from);
                 self.object(0)?;
             }
-            b'R' | 0x81 => self.object(2)?,                     // REDUCE, NEWOBJ
-            0x92 => self.object(3)?,                            // NEWOBJ_EX
-            b'b' => self.build()?,                              // BUILD
+            b'R' | 0x81 => self.object(2)?, // REDUCE, NEWOBJ
+            0x92 => self.object(3)?,        // NEWOBJ_EX
+            b'b' => self.build()?,          // BUILD
 
-            b'P' => {                                           // PERSID
+            b'P' => {
+                // PERSID
                 self.line()?;
                 self.push(Item::Opaque)?;
             }
-            b'Q' => {                                           // BINPERSID
+            b'Q' => {
+                // BINPERSID
                 self.pop()?;
                 self.push(Item::Opaque)?;
             }
             0x82 => self.rest.take(1).and_then(|_| self.push(Item::Opaque))?, // EXT1
             0x83 => self.rest.take(2).and_then(|_| self.push(Item::Opaque))?, // EXT2
             0x84 => self.rest.take(4).and_then(|_| self.push(Item::Opaque))?, // EXT4
-            0x97 => self.push(Item::Opaque)?,                   // NEXT_BUFFER
-            0x98 => {}                                          // READONLY_BUFFER
+            0x97 => self.push(Item::Opaque)?,                                 // NEXT_BUFFER
+            0x98 => {}                                                        // READONLY_BUFFER
             _ => return Err(Unreadable),
         }
         Ok(true)
