@@ -98,7 +98,9 @@ fn write_message_pack(value: &Value, out: &mut Vec<u8>) {
         }
         Value::List(list) => {
             head(out, (0x90, 16), 0xdd, list.len());
-            list.iter().for_each(|value| write_message_pack(value, out));
+            for value in list {
+                write_message_pack(value, out);
+            }
         }
         Value::Map(map) => {
             head(out, (0x80, 16), 0xdf, map.len());
@@ -143,7 +145,7 @@ impl Pickler {
     }
 
     fn text(&mut self, text: &str) {
-        // In protocol 0, a text with what it escapes stands as a longer one, as later protocols write it.
+        // Protocol 0 has texts with escapes of its own; here they stand as in protocol 1.
         let short = self.protocol >= 4 && text.len() < 256;
         if let Some(at) = self.texts.iter().position(|known| known == text) {
             return match self.protocol {
@@ -181,16 +183,15 @@ impl Pickler {
             Value::Bool(value) if old => self.line(b'I', if *value { "01" } else { "00" }),
             Value::Bool(value) => self.out.push(0x89 - u8::from(*value)),
             Value::Integer(value) if old => self.line(b'L', &format!("{value}L")),
-            Value::Integer(value) => match i32::try_from(*value) {
-                Ok(value) => {
+            Value::Integer(value) => {
+                if let Ok(value) = i32::try_from(*value) {
                     self.out.push(b'J');
                     self.out.extend(value.to_le_bytes());
-                }
-                Err(_) => {
+                } else {
                     self.out.extend([0x8a, 8]);
                     self.out.extend(value.to_le_bytes());
                 }
-            },
+            }
             Value::Real(value) if old => self.line(b'F', &value.to_string()),
             Value::Real(value) => {
                 self.out.push(b'G');
@@ -206,7 +207,9 @@ impl Pickler {
             }
             Value::List(list) => {
                 self.out.extend(b"](");
-                list.iter().for_each(|value| self.value(value));
+                for value in list {
+                    self.value(value);
+                }
                 self.out.push(b'e');
             }
             Value::Map(map) => {
@@ -335,7 +338,9 @@ impl Marshaller {
             Value::List(list) => {
                 self.out.push(b'[');
                 self.length(list.len());
-                list.iter().for_each(|value| self.value(value));
+                for value in list {
+                    self.value(value);
+                }
             }
             Value::Map(map) => {
                 self.out.push(b'{');

@@ -1,5 +1,6 @@
 //! Places, names, addresses and times, in values written by hand.
 
+use sessgate::clock::Timestamp;
 use sessgate::session::identity::{Format, Path, Raw, Rule};
 
 use super::NoUser::{Anonymous, Unknown};
@@ -212,7 +213,7 @@ fn addresses_and_times_are_found() {
         let identity = rule.extract(Raw::Value(json.as_bytes()));
         assert!(identity.known && identity.user.is_none(), "{json}");
         assert_eq!(identity.ip.map(|ip| ip.to_string()).as_deref(), ip, "{json}");
-        assert_eq!(identity.created_at.map(|at| at.as_millis()), created_at, "{json}");
+        assert_eq!(identity.created_at.map(Timestamp::as_millis), created_at, "{json}");
     }
 }
 

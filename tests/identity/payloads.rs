@@ -1,5 +1,6 @@
 //! What real libraries store.
 
+use sessgate::clock::Timestamp;
 use sessgate::session::identity::{Format, Raw, Rule};
 
 use super::{NoUser, payloads, user_of};
@@ -13,7 +14,7 @@ fn in_every_payload_is_found_what_is_there() {
             let found = (
                 identity.user.as_ref().map(|user| user.as_str().to_owned()),
                 identity.ip.map(|ip| ip.to_string()),
-                identity.created_at.map(|at| at.as_millis()),
+                identity.created_at.map(Timestamp::as_millis),
             );
             let expected = (payload.user.clone(), payload.ip.clone(), payload.created_at);
             assert_eq!((found, identity.known), (expected, true), "{} as {format}", payload.file);

@@ -74,7 +74,7 @@ fn looks_like(bytes: &[u8]) -> [Option<Codec>; MOST] {
         // Protocols 0 and 1, which say nothing of themselves.
         [b'(' | b'}', ..] => [Some(Codec::Pickle), named(), None],
         [] => [None; MOST],
-        _ => [named(), bytes.contains(&b':').then_some(Codec::Signed), None],
+        _ => [named().or_else(|| bytes.contains(&b':').then_some(Codec::Signed)), None, None],
     }
 }
 

@@ -1,9 +1,9 @@
 //! Whose a stored value is: finds the user, the client's address and the time of creation in the bytes that a session
 //! library keeps.
 //!
-//! Every format is read step by step as [`token::Tokens`], by one reader each: [`json`], [`msgpack`], [`php`],
-//! [`pickle`] and [`marshal`]. [`codec`] says which may fit a value, and unwraps what is compressed or signed.
-//! [`finder`] walks the steps along the [`path`]s that [`places`] has, and passes over everything else.
+//! Every format has a reader, which takes a value step by step, as `token::Tokens`: `json`, `msgpack`, `php`, `pickle`
+//! and `marshal`. `codec` says which may fit a value, and unwraps what is compressed or signed. `finder` walks the steps
+//! along the paths that `places` has, and passes over everything else.
 //!
 //! Values are untrusted. No reader executes or builds anything, recurses with the depth of a value, or allocates what
 //! a length claims. An extraction reads at most 4 MiB, inflates at most 1 MiB and keeps at most 16,384 earlier values;

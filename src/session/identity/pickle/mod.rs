@@ -5,6 +5,7 @@
 //! container, which takes the items and the attributes that the program sets.
 
 mod heap;
+mod op;
 
 pub(super) use heap::Tree;
 use heap::{Heap, Item};
@@ -194,163 +195,130 @@ impl<'a> Machine<'a> {
         self.push(item)
     }
 
-    /// One instruction; whether it was not the last. The names are those of Python's `pickletools`.
-    #[expect(clippy::too_many_lines, reason = "one line an instruction")]
+    /// Takes `count` items off and puts something there that nothing is known of.
+    fn opaque(&mut self, count: usize) -> Read<()> {
+        for _ in 0..count {
+            self.pop()?;
+        }
+        self.push(Item::Opaque)
+    }
+
+    /// One instruction; whether it was not the last.
+    #[expect(clippy::too_many_lines, reason = "one arm an instruction")]
     fn step(&mut self) -> Read<bool> {
         match self.rest.byte()? {
-            b'.' => return Ok(false),             // STOP
-            0x80 => self.rest.take(1).map(drop)?, // PROTO
-            0x95 => self.rest.take(8).map(drop)?, // FRAME
+            op::STOP => return Ok(false),
+            op::PROTO => self.rest.take(1).map(drop)?,
+            op::FRAME => self.rest.take(8).map(drop)?,
 
-            b'N' | 0x89 => self.push(Item::Nothing)?, // NONE, NEWFALSE
-            0x88 => self.push(Item::Opaque)?,         // NEWTRUE
-            b'I' | b'L' => self.decimal()?,           // INT, LONG
-            b'J' => {
-                // BININT
-                let value = i32::from_le_bytes(self.rest.array()?);
-                self.push(Item::Integer(value.into()))?;
-            }
-            b'K' => {
-                // BININT1
+            op::NONE | op::NEWFALSE => self.push(Item::Nothing)?,
+            op::NEWTRUE | op::NEXT_BUFFER => self.opaque(0)?,
+            op::INT | op::LONG => self.decimal()?,
+            op::LONG1 => self.u8().and_then(|length| self.long(length))?,
+            op::LONG4 => self.u32().and_then(|length| self.long(length))?,
+            op::BININT => self.long(4)?,
+            op::BININT1 => {
                 let value = self.rest.byte()?;
                 self.push(Item::Integer(value.into()))?;
             }
-            b'M' => {
-                // BININT2
+            op::BININT2 => {
                 let value = u16::from_le_bytes(self.rest.array()?);
                 self.push(Item::Integer(value.into()))?;
             }
-            0x8a => self.u8().and_then(|length| self.long(length))?, // LONG1
-            0x8b => self.u32().and_then(|length| self.long(length))?, // LONG4
-            b'F' => {
-                // FLOAT
+            op::FLOAT => {
                 let value = number(self.line()?)?;
                 self.push(Item::Real(value))?;
             }
-            b'G' => {
-                // BINFLOAT
+            op::BINFLOAT => {
                 let value = f64::from_be_bytes(self.rest.array()?);
                 self.push(Item::Real(value))?;
             }
 
-            b'S' => {
-                // STRING
+            op::STRING => {
                 let line = self.line()?;
                 let quoted = |quote: &[u8]| line.strip_prefix(quote)?.strip_suffix(quote);
                 self.plain(quoted(b"'").or_else(|| quoted(b"\"")).ok_or(Unreadable)?)?;
             }
-            b'V' => {
-                // UNICODE
+            op::UNICODE => {
                 let line = self.line()?;
                 self.plain(line)?;
             }
-            // SHORT_BINSTRING, SHORT_BINBYTES, SHORT_BINUNICODE
-            b'U' | b'C' | 0x8c => self.u8().and_then(|length| self.text(length))?,
-            // BINSTRING, BINBYTES, BINUNICODE
-            b'T' | b'B' | b'X' => self.u32().and_then(|length| self.text(length))?,
-            // BINUNICODE8, BINBYTES8, BYTEARRAY8
-            0x8d | 0x8e | 0x96 => self.u64().and_then(|length| self.text(length))?,
+            op::SHORT_BINSTRING | op::SHORT_BINBYTES | op::SHORT_BINUNICODE => {
+                self.u8().and_then(|length| self.text(length))?;
+            }
+            op::BINSTRING | op::BINBYTES | op::BINUNICODE => self.u32().and_then(|length| self.text(length))?,
+            op::BINBYTES8 | op::BYTEARRAY8 | op::BINUNICODE8 => self.u64().and_then(|length| self.text(length))?,
 
-            b'(' => {
-                // MARK
+            op::MARK => {
                 let height = self.stack.len();
                 push(&mut self.marks, height, MAX_KEPT)?;
             }
-            b'0' => {
-                // POP
-                if self.marks.last() == Some(&self.stack.len()) {
-                    self.mark()?;
-                } else {
-                    self.pop()?;
-                }
-            }
-            b'1' => {
-                // POP_MARK
+            // A mark lies on the stack like a value.
+            op::POP if self.marks.last() == Some(&self.stack.len()) => self.mark().map(drop)?,
+            op::POP => self.pop().map(drop)?,
+            op::POP_MARK => {
                 let from = self.mark()?;
                 self.stack.truncate(from);
             }
-            b'2' => {
-                // DUP
+            op::DUP => {
                 let item = self.top()?;
                 self.push(item)?;
             }
 
-            b'}' => self.container(Shape::Map, self.stack.len())?, // EMPTY_DICT
-            // EMPTY_LIST, EMPTY_TUPLE, EMPTY_SET
-            b']' | b')' | 0x8f => self.container(Shape::List, self.stack.len())?,
-            b'd' => self.mark().and_then(|from| self.container(Shape::Map, from))?, // DICT
-            // LIST, TUPLE, FROZENSET
-            b'l' | b't' | 0x91 => self.mark().and_then(|from| self.container(Shape::List, from))?,
-            0x85 => self.tuple(1)?,                                                // TUPLE1
-            0x86 => self.tuple(2)?,                                                // TUPLE2
-            0x87 => self.tuple(3)?,                                                // TUPLE3
-            b's' => self.extend(Shape::Map, self.stack.len().saturating_sub(2))?,  // SETITEM
-            b'a' => self.extend(Shape::List, self.stack.len().saturating_sub(1))?, // APPEND
-            b'u' => self.mark().and_then(|from| self.extend(Shape::Map, from))?,   // SETITEMS
-            // APPENDS, ADDITEMS
-            b'e' | 0x90 => self.mark().and_then(|from| self.extend(Shape::List, from))?,
+            op::EMPTY_DICT => self.container(Shape::Map, self.stack.len())?,
+            op::EMPTY_LIST | op::EMPTY_TUPLE | op::EMPTY_SET => self.container(Shape::List, self.stack.len())?,
+            op::DICT => self.mark().and_then(|from| self.container(Shape::Map, from))?,
+            op::LIST | op::TUPLE | op::FROZENSET => self.mark().and_then(|from| self.container(Shape::List, from))?,
+            op::TUPLE1 => self.tuple(1)?,
+            op::TUPLE2 => self.tuple(2)?,
+            op::TUPLE3 => self.tuple(3)?,
+            op::SETITEM => self.extend(Shape::Map, self.stack.len().saturating_sub(2))?,
+            op::APPEND => self.extend(Shape::List, self.stack.len().saturating_sub(1))?,
+            op::SETITEMS => self.mark().and_then(|from| self.extend(Shape::Map, from))?,
+            op::APPENDS | op::ADDITEMS => self.mark().and_then(|from| self.extend(Shape::List, from))?,
 
-            b'p' => {
-                // PUT
+            op::PUT => {
                 let at = number(self.line()?)?;
                 self.remember(at)?;
             }
-            b'q' => self.u8().and_then(|at| self.remember(at))?, // BINPUT
-            b'r' => self.u32().and_then(|at| self.remember(at))?, // LONG_BINPUT
-            0x94 => self.remember(self.memo.len() as u64)?,      // MEMOIZE
-            b'g' => {
-                // GET
+            op::BINPUT => self.u8().and_then(|at| self.remember(at))?,
+            op::LONG_BINPUT => self.u32().and_then(|at| self.remember(at))?,
+            op::MEMOIZE => self.remember(self.memo.len() as u64)?,
+            op::GET => {
                 let at = number(self.line()?)?;
                 self.recall(at)?;
             }
-            b'h' => self.u8().and_then(|at| self.recall(at))?, // BINGET
-            b'j' => self.u32().and_then(|at| self.recall(at))?, // LONG_BINGET
+            op::BINGET => self.u8().and_then(|at| self.recall(at))?,
+            op::LONG_BINGET => self.u32().and_then(|at| self.recall(at))?,
 
-            b'c' => {
-                // GLOBAL
+            op::GLOBAL => {
                 self.line()?;
                 self.line()?;
-                self.push(Item::Opaque)?;
+                self.opaque(0)?;
             }
-            0x93 => {
-                // STACK_GLOBAL
-                self.pop()?;
-                self.pop()?;
-                self.push(Item::Opaque)?;
-            }
-            b'i' => {
-                // INST
-                self.line()?;
-                self.line()?;
+            op::STACK_GLOBAL => self.opaque(2)?,
+            kind @ (op::INST | op::OBJ) => {
+                if kind == op::INST {
+                    self.line()?;
+                    self.line()?;
+                }
                 let from = self.mark()?;
                 self.stack.truncate(from);
                 self.object(0)?;
             }
-            b'o' => {
-                // OBJ
-                let from = self.mark()?;
-                self.stack.truncate(from);
-                self.object(0)?;
-            }
-            b'R' | 0x81 => self.object(2)?, // REDUCE, NEWOBJ
-            0x92 => self.object(3)?,        // NEWOBJ_EX
-            b'b' => self.build()?,          // BUILD
+            op::REDUCE | op::NEWOBJ => self.object(2)?,
+            op::NEWOBJ_EX => self.object(3)?,
+            op::BUILD => self.build()?,
 
-            b'P' => {
-                // PERSID
+            op::PERSID => {
                 self.line()?;
-                self.push(Item::Opaque)?;
+                self.opaque(0)?;
             }
-            b'Q' => {
-                // BINPERSID
-                self.pop()?;
-                self.push(Item::Opaque)?;
-            }
-            0x82 => self.rest.take(1).and_then(|_| self.push(Item::Opaque))?, // EXT1
-            0x83 => self.rest.take(2).and_then(|_| self.push(Item::Opaque))?, // EXT2
-            0x84 => self.rest.take(4).and_then(|_| self.push(Item::Opaque))?, // EXT4
-            0x97 => self.push(Item::Opaque)?,                                 // NEXT_BUFFER
-            0x98 => {}                                                        // READONLY_BUFFER
+            op::BINPERSID => self.opaque(1)?,
+            op::EXT1 => self.rest.take(1).and_then(|_| self.opaque(0))?,
+            op::EXT2 => self.rest.take(2).and_then(|_| self.opaque(0))?,
+            op::EXT4 => self.rest.take(4).and_then(|_| self.opaque(0))?,
+            op::READONLY_BUFFER => {}
             _ => return Err(Unreadable),
         }
         Ok(true)
