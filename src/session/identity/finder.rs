@@ -24,6 +24,9 @@ const MAX_READ: usize = 4 << 20;
 /// How many bytes one extraction inflates, all in all.
 const MAX_INFLATED: usize = 1 << 20;
 
+/// What a stream counts for at least: to set up for it takes the time of so many bytes.
+const LEAST_INFLATED: usize = 4 << 10;
+
 /// One extraction.
 pub(super) struct Finder<'p> {
     places: &'p Places,
@@ -123,10 +126,13 @@ impl<'p> Finder<'p> {
 
     /// Inflates within what is left of the bound.
     pub(super) fn inflate(&mut self, bytes: &[u8]) -> Read<Vec<u8>> {
+        if self.left_to_inflate == 0 {
+            return Err(Unreadable);
+        }
         let inflated = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(bytes, self.left_to_inflate);
         // A stream that is refused may have been inflated up to the bound.
         let spent = inflated.as_ref().map_or_else(|error| error.output.len(), Vec::len);
-        self.left_to_inflate = self.left_to_inflate.saturating_sub(spent);
+        self.left_to_inflate = self.left_to_inflate.saturating_sub(spent.max(LEAST_INFLATED));
         inflated.map_err(|_| Unreadable)
     }
 
@@ -275,7 +281,8 @@ impl Found {
             Wanted::User => match name(scalar) {
                 Ok(name) => keep(&mut self.user, end, name),
                 Err(NoName::Unfit) => self.unfit = true,
-                Err(NoName::Nobody) => self.user.take_if(|(rank, _)| *rank == end.rank && !end.first).map_or((), drop),
+                // A key that is there twice took its first value back.
+                Err(NoName::Nobody) => drop(self.user.take_if(|(rank, _)| *rank == end.rank && !end.first)),
             },
             Wanted::Ip => keep(&mut self.ip, end, address(scalar)),
             Wanted::Created => keep(&mut self.created, end, moment(scalar)),
