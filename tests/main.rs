@@ -14,6 +14,7 @@ mod http_connections;
 mod http_hostile;
 mod http_lane;
 mod http_openapi;
+mod identity;
 mod live_limits;
 mod metrics;
 mod resp;

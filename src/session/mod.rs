@@ -1,9 +1,11 @@
 //! What a session is: pure values, no I/O.
 //!
 //! Reading order: [`id`] the handle that is safe to show, [`token`] the secret and the key derived from it,
-//! [`record`] what is kept, [`lifetime`] when it ends and why, [`limits`] how many there may be.
+//! [`record`] what is kept, [`lifetime`] when it ends and why, [`limits`] how many there may be, [`identity`] whose a
+//! value is that an app stored on its own.
 
 pub mod id;
+pub mod identity;
 pub mod lifetime;
 pub mod limits;
 pub mod record;
