@@ -16,7 +16,8 @@ FAMILIES = [
 
 def problems(*expressions: str, internal: dict[str, str] | None = None) -> list[str]:
     """Of expressions that stand somewhere."""
-    return coverage.problems([("x", text) for text in expressions], FAMILIES, {"job:sessgate_users:sum"}, internal or {})
+    uses = [("x", text) for text in expressions]
+    return coverage.problems(uses, FAMILIES, {"job:sessgate_users:sum"}, internal or {})
 
 
 class Repository(unittest.TestCase):
@@ -49,13 +50,15 @@ class Checks(unittest.TestCase):
         self.assertEqual(len(problems(*self.ALL[1:], internal={"sessgate_users": ""})), 1)
 
     def test_an_internal_metric_that_is_used_or_does_not_exist(self) -> None:
-        self.assertEqual(len(problems(*self.ALL, internal={"sessgate_users": "a reason", "sessgate_no": "a reason"})), 2)
+        internal = {"sessgate_users": "a reason", "sessgate_no": "a reason"}
+        self.assertEqual(len(problems(*self.ALL, internal=internal)), 2)
 
     def test_a_name_a_label_and_a_value_that_do_not_exist(self) -> None:
         self.assertIn("x: there is no metric sessgate_usrs", problems(*self.ALL, "sessgate_usrs"))
         self.assertIn("x: there is no metric sessgate_time_seconds", problems(*self.ALL, "sessgate_time_seconds"))
         self.assertIn("x: sessgate_users has no label door", problems(*self.ALL, 'sessgate_users{door="api"}'))
-        self.assertIn("x: sessgate_door_total has no door apis", problems(*self.ALL, 'sessgate_door_total{door=~"apis|admin"}'))
+        wrong = 'sessgate_door_total{door=~"apis|admin"}'
+        self.assertIn("x: sessgate_door_total has no door apis", problems(*self.ALL, wrong))
         self.assertIn("x: nothing records job:sessgate_users:max", problems(*self.ALL, "job:sessgate_users:max"))
 
 

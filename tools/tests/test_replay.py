@@ -1,4 +1,4 @@
-"""The replay harness: its traffic, its model of the sidecar, its time machine and its arithmetic; and a short replay."""
+"""The replay harness: its traffic, its model of the sidecar, its time machine, its arithmetic; and a short replay."""
 
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ class Traffic(unittest.TestCase):
     def test_a_trace_is_scaled_filled_and_labelled(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
             counts, labels = Path(directory, "t.csv"), Path(directory, "l.json")
-            counts.write_text("timestamp,value\n2020-01-01 00:00:00,10\n2020-01-01 00:05:00,20\n2020-01-01 00:15:00,30\n")
-            for known in ([["2020-01-01 00:05:00", "2020-01-01 00:10:00.000000"]], ):
-                for form in (known, {"t.csv": known}):
-                    labels.write_text(json.dumps(form))
-                    trace = Trace.read(counts, labels, mean=2)
-                    self.assertEqual(trace.labels, [(5, 10)])
+            rows = ("timestamp,value", "2020-01-01 00:00:00,10", "2020-01-01 00:05:00,20", "2020-01-01 00:15:00,30")
+            counts.write_text("\n".join(rows))
+            known = [["2020-01-01 00:05:00", "2020-01-01 00:10:00.000000"]]
+            for form in (known, {"t.csv": known}):
+                labels.write_text(json.dumps(form))
+                trace = Trace.read(counts, labels, mean=2)
+                self.assertEqual(trace.labels, [(5, 10)])
             self.assertEqual(len(trace.rates), 25)
             self.assertAlmostEqual(sum(trace.rates) / 25, 2)
             self.assertEqual([round(rate / trace.rates[0]) for rate in trace.rates[::5]], [1, 2, 2, 3, 3])
@@ -220,7 +221,7 @@ class ShortReplay(unittest.TestCase):
         self.assertEqual([hit.hit for one in outcomes for hit in one.hits], [True, True])
         pages = [one for outcome in outcomes for one in outcome.episodes if one.severity == "critical" and not one.true]
         self.assertEqual(pages, [])
-        text = report.render(outcomes, 1, "make replay")
+        text = report.render(outcomes, "make replay")
         self.assertIn("| recall on flood ≥ 0.95 | yes | 1.00 of 1 |", text)
 
     def test_rules_that_are_too_dull_miss_it(self) -> None:

@@ -48,12 +48,13 @@ def _alert(rule: dict, anchors: set[str]) -> list[str]:
         "a label is templated": not any("{{" in str(value) for value in rule["labels"].values()),
         "it uses topk": "topk" not in expression,
         "it has no comparison": _COMPARISON.search(_SELECTORS.sub("", expression)),
-        "its summary is not one plain sentence": re.fullmatch(r"[A-Z][^{}.]*\.", re.sub(r"(\d)\.(\d)", r"\1,\2", summary)),
+        "its summary is not one plain sentence": re.fullmatch(r"[A-Z][^{}.]*\.", summary),
         "its description has no template": "{{" in description,
         "its description does not name the job": "$labels.job" in description,
         "its description does not say what to look at": re.search(r"\b[Ll]ook at\b", description),
         "a number is not humanised": not re.search(r"\{\{\s*\$value\s*\}\}", description),
-        "its runbook has no such section": url.endswith("/alerts/runbook.md") and anchor in anchors and anchor == name.lower(),
+        "its runbook has no such section":
+            url.endswith("/alerts/runbook.md") and anchor in anchors and anchor == name.lower(),
         "it has more than the three annotations": set(annotations) == {"summary", "description", "runbook_url"},
     }
     return [problem for problem, kept in rules.items() if not kept]
@@ -107,11 +108,13 @@ class Checks(unittest.TestCase):
     """The checks above can fail."""
 
     def test_a_rule_against_the_style_is_found(self) -> None:
-        rule = {"alert": "Sessgate_bad", "expr": "topk(3, sessgate_users)", "labels": {"severity": "page", "v": "{{ $value }}"},
-                "annotations": {"summary": "bad {{ $value }}", "description": "{{ $value }}", "runbook_url": "#nowhere"}}
+        annotations = {"summary": "bad {{ $value }}", "description": "{{ $value }}", "runbook_url": "#nowhere"}
+        rule = {"alert": "Sessgate_bad", "expr": "topk(3, sessgate_users)", "annotations": annotations,
+                "labels": {"severity": "page", "v": "{{ $value }}"}}
+        group = {"name": "g", "rules": [rule, {"record": "bad", "expr": "1"}]}
         with tempfile.TemporaryDirectory() as directory:
             rules = Path(directory, "rules.yml")
-            rules.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule, {"record": "bad", "expr": "1"}]}]}))
+            rules.write_text(yaml.safe_dump({"groups": [group]}))
             found = style_problems(rules, RUNBOOK)
         for problem in ("CamelCase", "severity", "templated", "topk", "comparison", "summary", "job", "look at",
                         "humanised", "section", "level:metric:operation", "no alert is called"):
@@ -121,7 +124,8 @@ class Checks(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             tests = Path(directory, "tests")
             tests.mkdir()
-            Path(directory, RULES.name).write_text(RULES.read_text().replace("> 0.05\n        for: 10m", "> 0.5\n        for: 10m"))
+            changed = RULES.read_text().replace("> 0.05\n        for: 10m", "> 0.5\n        for: 10m")
+            Path(directory, RULES.name).write_text(changed)
             hooks = tests / "hooks.yml"
             hooks.write_text((TESTS / "hooks.yml").read_text())
             with self.assertRaises(programs.ProgramError):
