@@ -58,7 +58,16 @@ PAGES = (
     Incident(
         "displaced", "SessgateSessionsDisplaced", "lowered-cap", number=RATE, during=25, muted=("SessgateNearCap",)
     ),
-    Incident("storage-full", "SessgateStorageFullSoon", "leak-bytes", number=DURATION, before=10, during=78),
+    # That nearly half the storage fills up in the minutes before is imminent by itself, and over in time.
+    Incident(
+        "storage-full",
+        "SessgateStorageFullSoon",
+        "leak-bytes",
+        number=DURATION,
+        before=10,
+        during=78,
+        also=("SessgateCapImminent",),
+    ),
     Incident(
         "store-down",
         "SessgateStoreDown",
