@@ -79,6 +79,7 @@ PAGES = (
         sweep_minutes=15,
         muted=("SessgateSweepStuck",),
     ),
+    Incident("disk-full", "SessgateCannotStore", "disk-full", number=PERCENT, before=10, during=20),
     Incident("look-ups", "SessgateLookupBurn", "store-slow", number=PERCENT, during=20, least=10, people=1.0),
 )
 """Every critical alert."""

@@ -15,7 +15,9 @@ import yaml
 from tools.pages import shorten
 from tools.pages.incidents import Incident
 from tools.processes import CleanExit
-from tools.scenarios.faults import Fault
+from tools.scenarios import SCENARIOS
+from tools.scenarios.faults import DiskFull, Fault
+from tools.scenarios.place import small_disk
 from tools.servers import REPOSITORY, Alertmanager, Prometheus, ScrapeJob, Sidecar, WebhookReceiver
 
 RULES = REPOSITORY / "alerts/sessgate.rules.yml"
@@ -78,9 +80,12 @@ def running(incidents: Sequence[Incident], factor: float) -> Iterator[Stack]:
     """Starts everything, and stops it whatever happens."""
     with CleanExit() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sessgate-pages-")))
-        sidecars = {incident.name: Sidecar(_config(incident, factor)) for incident in incidents}
-        for sidecar in sidecars.values():
-            stack.callback(sidecar.close)
+        sidecars = {}
+        for incident in incidents:
+            needs_disk = bool(incident.scenario) and SCENARIOS[incident.scenario].fault is DiskFull
+            disk = stack.enter_context(small_disk()) / "store" if needs_disk else None
+            sidecars[incident.name] = Sidecar(_config(incident, factor), store=disk)
+            stack.callback(sidecars[incident.name].close)
         with ThreadPoolExecutor(4) as starters:
             list(starters.map(Sidecar.start, sidecars.values()))
         pager = stack.enter_context(WebhookReceiver())

@@ -8,7 +8,6 @@ import contextlib
 import secrets
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from tools.processes import CleanExit, ServerError, stopped_by_signals
 from tools.scenarios import SCENARIOS, FoundPlace, Frame, Place, Report, Scenario, Timing, play
 from tools.scenarios.faults import DiskFull
-from tools.scenarios.place import NotOurs
+from tools.scenarios.place import NotOurs, small_disk
 from tools.servers import Sidecar
 
 MOST_SCALE = 20.0
@@ -66,17 +65,6 @@ def parser() -> argparse.ArgumentParser:
         "--scale", type=float, default=1.0, help=f"factor on the rates, at most {MOST_SCALE:g} (default: 1)"
     )
     return made
-
-
-@contextlib.contextmanager
-def small_disk(mebibytes: int = 64) -> Iterator[Path]:
-    """A file system of its own that is soon full (root only)."""
-    with tempfile.TemporaryDirectory(prefix="sessgate-disk-") as directory:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0700", "tmpfs", directory], check=True)
-        try:
-            yield Path(directory)
-        finally:
-            subprocess.run(["umount", directory], check=True)
 
 
 @contextlib.contextmanager

@@ -213,7 +213,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             "Others fill the disk that the store is on (root: on a small disk of its own).",
             shapes.background,
             "creations refused with 507, look-ups and logouts go on",
-            (),
+            ("SessgateCannotStore",),
             fault=faults.DiskFull,
         ),
         Scenario(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +16,17 @@ import yaml
 
 NOTE = "place.json"
 """The file in a sidecar's directory that says what runs there."""
+
+
+@contextlib.contextmanager
+def small_disk(mebibytes: int = 64) -> Iterator[Path]:
+    """A file system of its own that is soon full (root only)."""
+    with tempfile.TemporaryDirectory(prefix="sessgate-disk-") as directory:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0700", "tmpfs", directory], check=True)
+        try:
+            yield Path(directory)
+        finally:
+            subprocess.run(["umount", directory], check=True)
 
 
 class Place(Protocol):

@@ -16,9 +16,9 @@ import yaml
 
 from tools.processes import Process, wait_until
 from tools.scenarios import SCENARIOS, FoundPlace, Frame, Report, Timing, play
-from tools.scenarios.__main__ import listing, main, small_disk
+from tools.scenarios.__main__ import listing, main
 from tools.scenarios.gate import Gate
-from tools.scenarios.place import overlaid
+from tools.scenarios.place import overlaid, small_disk
 from tools.scenarios.plan import Act, Call, address, arrivals, ordered
 from tools.scenarios.player import MOST_WAITING
 from tools.servers import REPOSITORY, Sidecar, sidecar_program
