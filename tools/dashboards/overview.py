@@ -175,7 +175,7 @@ GROWTH = Row("Who is growing?", [
         "Attempts to create a session", "Attempts a second, by outcome. All but created and store_error are limits at work: "
         "creation_rate is one address that creates too fast, user_limit one user with too many, storage_full is harm.",
         [Query(rate("sessgate_session_creations_total", "outcome"), "{{outcome}}")], "ops", 8, stack=True,
-        overrides=colored(**OUTCOMES), runbook="SessgateCreationFlood",
+        overrides=colored(**OUTCOMES), runbook="SessgateCannotStore",
     ),
     Lines(
         "Created, and expected", "Sessions created a second, beside the larger of the same hour yesterday and a week ago. Far above "
