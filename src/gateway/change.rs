@@ -153,7 +153,7 @@ impl Gateway {
             let token = Token::mint(&*this.generator);
             let new = token.key();
             let reservation = this.memory.get_or_reserve(&new).await;
-            let rotated = this.timed(StoreOp::Rotate, this.store.rotate(old, new, now)).await;
+            let rotated = this.timed(StoreOp::Update, this.store.rotate(old, new, now)).await;
             this.memory.remove(&old);
             let stored = rotated.map_err(GatewayError::Unavailable)?.ok_or(GatewayError::NotFound)?;
             let entry = Arc::new(Entry::new(stored.session, stored.last_activity));

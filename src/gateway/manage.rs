@@ -17,7 +17,7 @@ impl Gateway {
     /// # Errors
     /// As [`look_up`](Self::look_up).
     pub async fn find(self: &Arc<Self>, id: SessionId) -> Result<View, GatewayError> {
-        let stored = self.timed(StoreOp::Find, self.store.find(id)).await.map_err(GatewayError::Unavailable)?;
+        let stored = self.timed(StoreOp::Load, self.store.find(id)).await.map_err(GatewayError::Unavailable)?;
         let stored = stored.ok_or(GatewayError::NotFound)?;
         self.live_view(&stored, self.now()).ok_or(GatewayError::NotFound)
     }
@@ -42,7 +42,7 @@ impl Gateway {
         max: usize,
     ) -> Result<(Vec<View>, Option<Cursor>), GatewayError> {
         let listed = self
-            .timed(StoreOp::UserSessions, self.store.user_sessions(user, after, max))
+            .timed(StoreOp::List, self.store.user_sessions(user, after, max))
             .await
             .map_err(GatewayError::Unavailable)?;
         let next = listed.last().filter(|_| listed.len() == max);

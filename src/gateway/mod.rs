@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Now, Timestamp};
 use crate::config::settings::Settings;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{LookupResult, LookupTier, Outcome, StoreOp};
+use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
 use crate::session::{Generator, SessionKey};
 use crate::store::{Failure, Figures, Store, StoreError, Terms};
 
@@ -174,7 +174,7 @@ impl Gateway {
         let watch = self.metrics.watch_hit();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
         let Some(view) = self.use_entry(key, entry, slide, self.clock.recent()) else {
-            self.metrics.lookup(LookupTier::Memory, LookupResult::Expired, watch.elapsed());
+            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.elapsed());
             return MemoryLookUp::Expired;
         };
         watch.hit();
@@ -192,15 +192,9 @@ impl Gateway {
             MemoryLookUp::Absent => {}
         }
         let started = self.clock.now();
-        let (tier, result) = self.look_up_in_store(key, slide, started).await;
-        let label = match &result {
-            Ok(Some(_)) => LookupResult::Hit,
-            Ok(None) if tier == LookupTier::None => LookupResult::Miss,
-            Ok(None) => LookupResult::Expired,
-            Err(_) => LookupResult::Error,
-        };
-        self.metrics.lookup(tier, label, started.mark.elapsed());
-        result?.ok_or(GatewayError::NotFound)
+        let (end, result) = self.look_up_in_store(key, slide, started).await;
+        self.metrics.lookup(end, started.mark.elapsed());
+        result
     }
 
     async fn look_up_in_store(
@@ -208,10 +202,17 @@ impl Gateway {
         key: SessionKey,
         slide: Slide,
         now: Now,
-    ) -> (LookupTier, Result<Option<View>, GatewayError>) {
+    ) -> (LookUpEnd, Result<View, GatewayError>) {
+        let judged = |view: Option<View>, hit, expired| match view {
+            Some(view) => (hit, Ok(view)),
+            None => (expired, Err(GatewayError::NotFound)),
+        };
         let reservation = match self.memory.get_or_reserve(&key).await {
             // Another caller has just read it.
-            Ok(entry) => return (LookupTier::Memory, Ok(self.use_entry(&key, entry, slide, now.at))),
+            Ok(entry) => {
+                let view = self.use_entry(&key, entry, slide, now.at);
+                return judged(view, LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
+            }
             Err(reservation) => reservation,
         };
         match self.timed(StoreOp::Load, self.store.load(key)).await {
@@ -221,10 +222,10 @@ impl Gateway {
                 if view.is_some() {
                     reservation.fill(&entry);
                 }
-                (LookupTier::Storage, Ok(view))
+                judged(view, LookUpEnd::StorageHit, LookUpEnd::StorageExpired)
             }
-            Ok(None) => (LookupTier::None, Ok(None)),
-            Err(error) => (LookupTier::None, Err(GatewayError::Unavailable(error))),
+            Ok(None) => (LookUpEnd::Miss, Err(GatewayError::NotFound)),
+            Err(error) => (LookUpEnd::Error, Err(GatewayError::Unavailable(error))),
         }
     }
 

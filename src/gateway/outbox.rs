@@ -82,14 +82,14 @@ impl Gateway {
     pub async fn deliver_due(&self) -> Result<usize, StoreError> {
         let Some(hook) = self.settings().hooks.session_closed.clone() else { return Ok(0) };
         let now = self.now();
-        let due = self.timed(StoreOp::Notices, self.store.take_notices(now, CONCURRENT)).await?;
+        let due = self.timed(StoreOp::Upkeep, self.store.take_notices(now, CONCURRENT)).await?;
         let tried = due.len();
         if tried == 0 {
             return Ok(0);
         }
         let attempts = due.into_iter().map(|notice| self.attempt(notice, &hook));
         let settled = futures_util::future::join_all(attempts).await;
-        self.timed(StoreOp::Notices, self.store.settle_notices(settled)).await?;
+        self.timed(StoreOp::Upkeep, self.store.settle_notices(settled)).await?;
         Ok(tried)
     }
 

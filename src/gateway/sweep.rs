@@ -93,7 +93,7 @@ impl Gateway {
         let close_stale = self.settings().lifetimes.close_stale;
         let terms = self.terms(self.now());
         let step = self.store.claim_due(close_stale, BATCH, terms);
-        let ended = self.timed(StoreOp::ClaimDue, step).await?;
+        let ended = self.timed(StoreOp::Sweep, step).await?;
         self.ended(&ended);
         Ok(ended.len())
     }
@@ -132,7 +132,7 @@ impl Gateway {
             return;
         }
         let failures = self.trouble.failures.load(Ordering::Relaxed);
-        match self.timed(StoreOp::Probe, self.store.probe()).await {
+        match self.timed(StoreOp::Upkeep, self.store.probe()).await {
             Ok(()) | Err(StoreError::Full(_)) => {
                 self.trouble.over.store(failures, Ordering::Relaxed);
                 tracing::info!("the store can be written again");
@@ -164,7 +164,7 @@ impl Gateway {
             let mut ended = 0;
             for _ in 0..ROOM_PER_ROUND / BATCH {
                 let step = self.store.make_room(target, BATCH, self.terms(self.now()));
-                let victims = self.timed(StoreOp::MakeRoom, step).await?;
+                let victims = self.timed(StoreOp::Sweep, step).await?;
                 self.ended(&victims);
                 ended += victims.len();
                 if victims.len() < LEAST_STEP {
@@ -184,7 +184,7 @@ impl Gateway {
         if self.upkeep.lock().is_ok_and(|mut upkeep| std::mem::take(&mut upkeep.trim_users)) {
             let limits = self.settings().limits.per_user.clone();
             let step = self.store.trim_users(&limits, TRIM_PER_ROUND, self.terms(self.now()));
-            let surplus = self.timed(StoreOp::TrimUsers, step).await;
+            let surplus = self.timed(StoreOp::Sweep, step).await;
             let is_done = surplus.as_ref().is_ok_and(|surplus| surplus.len() < LEAST_STEP);
             if !is_done && let Ok(mut upkeep) = self.upkeep.lock() {
                 upkeep.trim_users = true;
@@ -203,7 +203,7 @@ impl Gateway {
             top: considered(settings.top_users.count).max(1),
             user_limits: settings.limits.per_user.clone(),
         };
-        let figures = Arc::new(self.timed(StoreOp::Figures, self.store.figures(query)).await?);
+        let figures = Arc::new(self.timed(StoreOp::Upkeep, self.store.figures(query)).await?);
         self.figures.store(Arc::clone(&figures));
         let stored = settings.limits.stored;
         self.metrics.publish(Snapshot {

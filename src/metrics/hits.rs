@@ -17,7 +17,7 @@ const EVERY: u64 = 128;
 /// something is slow all are timed, and one hiccup is not counted a hundred times.
 const ORDINARY: u64 = 50_000;
 /// Buckets that there is room for, the unbounded one included.
-const BUCKETS: usize = 20;
+const BUCKETS: usize = 16;
 /// How often a scrape looks at a block that is being changed. A change lasts a few nanoseconds, unless its thread is held
 /// up in the middle of it: then what the last scrape saw has to do.
 const LOOKS: u32 = 10_000;

@@ -135,60 +135,24 @@ label! {
     }
 }
 label! {
-    /// Where a look-up found its answer.
-    LookupTier {
-        /// In memory.
-        Memory = "memory",
-        /// In storage.
-        Storage = "storage",
-        /// Nowhere.
-        None = "none",
-    }
-}
-label! {
-    /// How a look-up ended.
-    LookupResult {
-        /// A live session.
-        Hit = "hit",
-        /// There is none.
-        Miss = "miss",
-        /// There was one, and its time is over.
-        Expired = "expired",
-        /// The store failed.
-        Error = "error",
-    }
-}
-label! {
-    /// A step of the store.
+    /// What the store is asked for: steps of one cost and one purpose count as one, since each value is 18 series.
     StoreOp {
         /// Creates a session.
         Create = "create",
-        /// Reads a session by key.
+        /// Reads a session.
         Load = "load",
-        /// Reads a session by id.
-        Find = "find",
-        /// Replaces data.
+        /// Lists a user's sessions.
+        List = "list",
+        /// Replaces a session's data, or changes its key.
         Update = "update",
-        /// Changes the key.
-        Rotate = "rotate",
         /// Saves activity.
         Touch = "touch",
-        /// Ends sessions.
+        /// Ends sessions that somebody names.
         End = "end",
-        /// Claims what is due.
-        ClaimDue = "claim_due",
-        /// Trims users above their limit.
-        TrimUsers = "trim_users",
-        /// Makes room.
-        MakeRoom = "make_room",
-        /// Lists a user's sessions.
-        UserSessions = "user_sessions",
-        /// Reads the figures.
-        Figures = "figures",
-        /// Takes or settles notices.
-        Notices = "notices",
-        /// Tries whether it can be written, after a failure.
-        Probe = "probe",
+        /// Ends what is due, users' surplus and what has no room.
+        Sweep = "sweep",
+        /// Reads figures, keeps the outbox, tries whether writing works.
+        Upkeep = "upkeep",
     }
 }
 label! {
@@ -328,6 +292,50 @@ impl LabelSet for ScopedTier {
         match self {
             Self::Memory => [Tier::Memory.as_str(), Scope::Local.as_str()],
             Self::Storage(scope) => [Tier::Storage.as_str(), scope.as_str()],
+        }
+    }
+}
+
+/// How a look-up ended, and where the answer was found. Of the combinations of both only these occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookUpEnd {
+    /// A live session in memory.
+    MemoryHit,
+    /// A session in memory whose time is over.
+    MemoryExpired,
+    /// A live session in storage.
+    StorageHit,
+    /// A session in storage whose time is over.
+    StorageExpired,
+    /// There is none.
+    Miss,
+    /// The store failed.
+    Error,
+}
+
+impl LookUpEnd {
+    const ALL: [Self; 6] =
+        [Self::MemoryHit, Self::MemoryExpired, Self::StorageHit, Self::StorageExpired, Self::Miss, Self::Error];
+}
+
+impl LabelSet for LookUpEnd {
+    /// Tier, result.
+    type Texts = [&'static str; 2];
+    const SERIES: usize = Self::ALL.len();
+    fn all() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
+    fn index(self) -> usize {
+        self as usize
+    }
+    fn texts(self) -> Self::Texts {
+        match self {
+            Self::MemoryHit => [Tier::Memory.as_str(), "hit"],
+            Self::MemoryExpired => [Tier::Memory.as_str(), "expired"],
+            Self::StorageHit => [Tier::Storage.as_str(), "hit"],
+            Self::StorageExpired => [Tier::Storage.as_str(), "expired"],
+            Self::Miss => ["none", "miss"],
+            Self::Error => ["none", "error"],
         }
     }
 }

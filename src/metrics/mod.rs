@@ -28,8 +28,8 @@ use family::float;
 use hits::HitMeter;
 pub use hits::HitWatch;
 use labels::{
-    CreationOutcome, Door, Eviction, HookResult, Label, LabelSet, LeaseResult, LookupResult, LookupTier,
-    MemoryEviction, Outcome, ReloadTrigger, RequestOutcome, StoreOp, Tier,
+    CreationOutcome, Door, Eviction, HookResult, Label, LabelSet, LeaseResult, LookUpEnd, MemoryEviction, Outcome,
+    ReloadTrigger, RequestOutcome, StoreOp, Tier,
 };
 pub use snapshot::{Snapshot, TierFigures};
 pub use user_hash::{UserHash, UserHasher};
@@ -89,7 +89,7 @@ impl Metrics {
     #[must_use]
     pub fn with_user_key(build: &BuildInfo, key: &[u8; 32]) -> Self {
         let mut families = Families::new(build).expect("the catalogue is valid: tests/metrics.rs builds it");
-        let hits = families.lookups.attach((LookupTier::Memory, LookupResult::Hit));
+        let hits = families.lookups.attach(LookUpEnd::MemoryHit);
         let families = Arc::new(families);
         families.build_info.set((), 1.0);
         families.config_successful.set((), 1.0);
@@ -132,9 +132,9 @@ impl Metrics {
         self.hits.start()
     }
 
-    /// A session was looked up.
-    pub fn lookup(&self, tier: LookupTier, result: LookupResult, took: Duration) {
-        self.families.lookups.observe((tier, result), took);
+    /// A look-up ended so.
+    pub fn lookup(&self, end: LookUpEnd, took: Duration) {
+        self.families.lookups.observe(end, took);
     }
 
     /// The store was called.
@@ -260,8 +260,8 @@ impl Metrics {
             Eviction::all().into_iter().filter(of).map(|eviction| families.evictions.get(eviction)).sum()
         };
         Totals {
-            lookups: <(LookupTier, LookupResult)>::all().into_iter().map(|labels| families.lookups.count(labels)).sum(),
-            memory_hits: families.lookups.count((LookupTier::Memory, LookupResult::Hit)),
+            lookups: LookUpEnd::all().into_iter().map(|end| families.lookups.count(end)).sum(),
+            memory_hits: families.lookups.count(LookUpEnd::MemoryHit),
             created,
             refused: attempts - created.min(attempts),
             left_memory: evicted(|eviction| {
