@@ -341,9 +341,10 @@ fn multiply(place: &Place) {
     let store = rusqlite::Connection::open(place.store_path().join("sessgate.db")).unwrap();
     let copies = "
         WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-        INSERT INTO sessions (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, data)
+        INSERT INTO sessions (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, content,
+                              bound, data)
         SELECT randomblob(32), randomblob(16), user, created_at, last_activity, idle_ms, absolute_ms, revision, size,
-               data FROM sessions, n";
+               content, bound, data FROM sessions, n";
     assert_eq!(store.execute(copies, [MANY]).unwrap() + 1, usize::try_from(MANY).unwrap());
 }
 

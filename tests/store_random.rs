@@ -106,7 +106,7 @@ impl History {
     fn terms(&self) -> Terms {
         let lifetimes =
             Lifetimes { idle_timeout: 30 * MINUTE, absolute_timeout: Some(90 * MINUTE), stale_after: 10 * MINUTE };
-        Terms { now: self.now(), lifetimes, grace: MINUTE, notify: true }
+        Terms { now: self.now(), lifetimes, grace: MINUTE, notify: true, tombstone: Duration::from_secs(60) }
     }
 
     fn key(&self, which: usize) -> SessionKey {

@@ -115,6 +115,8 @@ fn doors_do_not_know_each_other_and_only_the_application_names_a_store() {
         .lines()
         .filter_map(|line| line.strip_prefix("pub mod "))
         .map(|line| line.trim_end_matches(';').to_owned())
+        // What may be asked of any of them.
+        .filter(|module| module != "raw")
         .collect();
     assert!(stores.iter().all(|store| floors::CONCRETE_STORES.contains(&store.as_str())), "{stores:?}");
 }

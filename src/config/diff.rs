@@ -93,7 +93,7 @@ pub(super) struct Entry<'a> {
 
 /// Every key with its value, in the order of the file: always the same keys.
 pub(super) fn entries(settings: &Settings) -> Vec<Entry<'_>> {
-    let Settings { listen, store, lifetimes, limits, hooks, top_users, log } = settings;
+    let Settings { listen, store, lifetimes, limits, hooks, redis_door: _, top_users, log } = settings;
     let mut all = listen_entries(listen).to_vec();
     let StoreSettings::Embedded { path } = store;
     all.push(restart("store.embedded.path", text(&path.to_string_lossy())));
@@ -108,7 +108,7 @@ pub(super) fn entries(settings: &Settings) -> Vec<Entry<'_>> {
 }
 
 fn listen_entries(listen: &Listen) -> [Entry<'_>; 4] {
-    let Listen { api, admin, api_key, event_loops } = listen;
+    let Listen { api, admin, api_key, event_loops, .. } = listen;
     [
         restart("listen.api", text(&api.to_string())),
         restart("listen.admin", text(&admin.to_string())),

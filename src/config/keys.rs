@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::reader::{Declared, Reader, Section};
 use super::settings::{
     Address, CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, LogFormat, LogLevel,
-    Settings, StoreSettings, TopUserLabel, TopUsers,
+    RedisDoor, Settings, StoreSettings, TopUserLabel, TopUsers,
 };
 use super::units::{show_duration, show_size};
 use super::yaml::Node;
@@ -90,6 +90,7 @@ fn settings(root: &mut Section<'_, '_>) -> Settings {
         lifetimes: root.section("lifetimes", "When sessions end, and how often the sweep looks.", lifetimes),
         limits: root.section("limits", "How much there may be.", limits),
         hooks: root.section("hooks", "Whom to tell.", hooks),
+        redis_door: RedisDoor { sessions: Vec::new(), tombstone: Duration::from_secs(60), plain_bytes: 64 << 20 },
         top_users: root.section("top_users", "How the heaviest users show in metrics.", |top_users| TopUsers {
             count: top_users.key("count", "How many are shown.", &CountKind { min: 1, max: 100 }, 10),
             label: top_users.key(
@@ -116,6 +117,9 @@ fn listen(listen: &mut Section<'_, '_>) -> Listen {
             &AddressKind,
             loopback(8480),
         ),
+        redis: None,
+        redis_user: None,
+        redis_password: None,
         admin: listen.key("admin", "Where metrics, health and reload are served.", &AddressKind, loopback(9480)),
         api_key: listen.key(
             "api_key_file",

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::session::{Capacity, Lifetimes, UserLimits};
+use crate::session::identity::Rule;
+use crate::session::{Capacity, Lifetimes, UserLimits, glob};
 
 /// A configuration in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whom to tell.
     pub hooks: Hooks,
+    /// What the keys are that come through the Redis door.
+    pub redis_door: RedisDoor,
     /// How the heaviest users are named.
     pub top_users: TopUsers,
     /// What is logged.
@@ -33,6 +37,12 @@ pub struct Listen {
     pub api: Address,
     /// Metrics, health and reload.
     pub admin: Address,
+    /// The Redis door; `None`: there is none.
+    pub redis: Option<Address>,
+    /// The user that clients of the Redis door must give; `None`: any, or none.
+    pub redis_user: Option<String>,
+    /// The password that the Redis door asks for; the key of the API, if it has none of its own.
+    pub redis_password: Option<Secret>,
     /// The key that a door asks for; always there when a door is bound beyond loopback.
     pub api_key: Option<Secret>,
     /// Event loops that serve the doors; each has its own accept queue.
@@ -212,6 +222,55 @@ impl fmt::Display for HookUrl {
 impl fmt::Debug for HookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.typed.fmt(f)
+    }
+}
+
+/// What the keys are that come through the Redis door.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RedisDoor {
+    /// Which keys are sessions, and where their values say whose. The first that fits counts. Without any, all are, except
+    /// what ends in [`RedisDoor::LOCK_SUFFIX`].
+    pub sessions: Vec<SessionRule>,
+    /// So long after a session has ended, a late save of it is dropped. Zero: not at all.
+    pub tombstone: Duration,
+    /// Bytes that all keys may take that are no sessions.
+    pub plain_bytes: u64,
+}
+
+impl RedisDoor {
+    /// What phpredis ends the name of a session's lock in.
+    pub const LOCK_SUFFIX: &[u8] = b"_LOCK";
+
+    /// How to read the values of a key; `None`: it is no session.
+    #[must_use]
+    pub fn rule_of(&self, name: &[u8]) -> Option<&Rule> {
+        static ANY: LazyLock<Rule> = LazyLock::new(Rule::default);
+        if self.sessions.is_empty() {
+            return (!name.ends_with(Self::LOCK_SUFFIX)).then(|| &*ANY);
+        }
+        self.sessions.iter().find(|rule| rule.matches(name)).map(|rule| &rule.rule)
+    }
+}
+
+/// Keys that are sessions, and how to read them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRule {
+    /// What their names begin with, or a pattern of them, if there is a `*`, `?` or `[` in it.
+    pub pattern: String,
+    /// Where their values say whose they are.
+    pub rule: Rule,
+}
+
+impl SessionRule {
+    /// Whether a key is one of them.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let pattern = self.pattern.as_bytes();
+        if pattern.iter().any(|byte| b"*?[".contains(byte)) {
+            glob::matches(pattern, name)
+        } else {
+            name.starts_with(pattern)
+        }
     }
 }
 

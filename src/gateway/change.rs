@@ -11,7 +11,7 @@ use super::{BATCH, Gateway};
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, StoreOp};
-use crate::session::{EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Timeout, Token};
+use crate::session::{Content, EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Timeout, Token};
 use crate::store::{CreateError, CreateLimits, LEAST_STEP, StoreError, Update, UpdateError, Whom};
 
 /// What a session's own timeouts may be: as the configuration's, so that every deadline can be stored.
@@ -79,9 +79,9 @@ impl Gateway {
         };
         let user_limit = session.user.as_ref().and_then(|user| settings.limits.per_user.of(user.as_str()));
         let limits = CreateLimits { user: user_limit, capacity: settings.limits.stored };
-        let entry = Arc::new(Entry::new(session.clone(), now));
+        let new = StoredSession { key, session, last_activity: now, content: Content::Json };
+        let entry = Arc::new(Entry::of(new.clone()));
         let reservation = self.memory.get_or_reserve(&key).await;
-        let new = StoredSession { key, session, last_activity: now };
         let ended =
             self.timed(StoreOp::Create, self.store.create(new, limits, self.terms(now))).await.map_err(|error| {
                 match error {
@@ -156,7 +156,7 @@ impl Gateway {
             let rotated = this.timed(StoreOp::Update, this.store.rotate(old, new, now)).await;
             this.memory.remove(&old);
             let stored = rotated.map_err(GatewayError::Unavailable)?.ok_or(GatewayError::NotFound)?;
-            let entry = Arc::new(Entry::new(stored.session, stored.last_activity));
+            let entry = Arc::new(Entry::of(stored));
             if let Err(reservation) = reservation {
                 reservation.fill(&entry);
             }
@@ -201,6 +201,7 @@ impl Gateway {
         for one in ended {
             self.memory.remove(&one.key);
             self.metrics.session_ended(one.reason, one.idle);
+            self.ends.tell(one);
             // The audit trail: who was logged out, and why. Ends by the clock are too many and say nothing.
             match one.reason {
                 EndReason::Idle | EndReason::Absolute | EndReason::Stale => {

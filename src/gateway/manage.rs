@@ -126,7 +126,7 @@ impl Gateway {
         let settings = self.settings.load();
         match settings.lifetimes.clocks.judge(&stored.session, last_activity, now) {
             Verdict::Live { expires_at, stale } => {
-                let entry = Arc::new(Entry::new(stored.session.clone(), last_activity));
+                let entry = Arc::new(Entry::of(StoredSession { last_activity, ..stored.clone() }));
                 Some(View { entry, last_activity, expires_at, stale })
             }
             Verdict::Expired(_) => None,

@@ -21,7 +21,7 @@ use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Wei
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use crate::metrics::labels::MemoryEviction;
-use crate::session::{Session, SessionKey, StoredSession};
+use crate::session::{Content, Session, SessionKey, StoredSession};
 
 /// Locks that the cache is split into. More would waste room when one part is full and another not.
 const SHARDS: u64 = 8;
@@ -50,6 +50,8 @@ pub struct Entry {
     /// In units of [`WEIGHT_UNIT`].
     weight: AtomicU32,
     stale: AtomicBool,
+    /// What the session's data is.
+    pub content: Content,
     /// The session.
     pub session: Session,
     /// When its timer rings; a timer with any other time is a left-over of an earlier stay.
@@ -68,12 +70,14 @@ impl std::fmt::Debug for Entry {
 impl Entry {
     /// Wraps a session as the store has it.
     #[must_use]
-    pub fn new(session: Session, last_activity: Timestamp) -> Self {
+    pub fn of(stored: StoredSession) -> Self {
+        let StoredSession { session, last_activity, content, .. } = stored;
         Self {
             last_activity: AtomicI64::new(last_activity.as_millis()),
             saved_activity: AtomicI64::new(last_activity.as_millis()),
             weight: AtomicU32::new(0),
             stale: AtomicBool::new(false),
+            content,
             session,
             timer: AtomicI64::new(0),
         }
@@ -270,7 +274,7 @@ impl Memory {
 
     /// Brings an entry that is here up to the given state, which the store has just confirmed.
     pub(super) fn refresh(&self, stored: &StoredSession) -> Arc<Entry> {
-        let fresh = Arc::new(Entry::new(stored.session.clone(), stored.last_activity));
+        let fresh = Arc::new(Entry::of(stored.clone()));
         fresh.weight.store(self.weigh(&fresh), Ordering::Relaxed);
         let outcome = self.sessions.entry(&stored.key, Some(Duration::ZERO), |_, held| {
             if held.session.revision < fresh.session.revision {

@@ -29,6 +29,7 @@ mod live_clocks;
 mod manage;
 pub mod memory;
 mod outbox;
+pub mod raw;
 mod sweep;
 mod touches;
 
@@ -39,6 +40,7 @@ use limits::storage_cap::Watermarks;
 use live_clocks::LiveClocks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
+use raw::Ends;
 use touches::Touches;
 
 /// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
@@ -69,8 +71,10 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     memory: Memory,
     touches: Touches,
-    creations: CreationLimiter,
+    creations: Arc<CreationLimiter>,
     leases: Leases,
+    /// Tells the Redis door's subscribers.
+    ends: Ends,
     courier: Courier,
     upkeep: Mutex<Upkeep>,
     /// Wakes the sweep when its interval has changed.
@@ -126,7 +130,8 @@ impl Gateway {
         Arc::new(Self {
             memory: Memory::new(memory_rules(&settings), Arc::clone(&metrics)),
             touches: Touches::default(),
-            creations: CreationLimiter::default(),
+            creations: Arc::default(),
+            ends: Ends::default(),
             leases: Leases::default(),
             courier: Courier::new(),
             upkeep: Mutex::new(Upkeep { trim_users: true, ..Upkeep::default() }),
@@ -217,7 +222,7 @@ impl Gateway {
         };
         match self.timed(StoreOp::Load, self.store.load(key)).await {
             Ok(Some(stored)) => {
-                let entry = Arc::new(Entry::new(stored.session, stored.last_activity));
+                let entry = Arc::new(Entry::of(stored));
                 let view = self.use_entry(&key, Arc::clone(&entry), slide, now.at);
                 if view.is_some() {
                     reservation.fill(&entry);
@@ -253,7 +258,8 @@ impl Gateway {
         let settings = self.settings.load();
         let notify = settings.hooks.session_closed.is_some();
         let lifetimes = settings.lifetimes.clocks;
-        Terms { now, lifetimes, grace: lifetimes.touch_interval(), notify }
+        let tombstone = settings.redis_door.tombstone;
+        Terms { now, lifetimes, grace: lifetimes.touch_interval(), notify, tombstone }
     }
 
     /// Runs a step of the store and counts it.

@@ -243,6 +243,14 @@ catalogue! {
         "sessgate_hook_delivery_duration_seconds", ["result"], Unit::Seconds,
         "Time an attempt to deliver a notice took.",
     ).buckets(HOOK);
+    late_saves: Counters<()> = Family::new(
+        "sessgate_late_saves_total", [], Unit::Count("saves"),
+        "Saves of a session that had ended less than redis_door.tombstone ago: dropped, so that it stays ended.",
+    ).internal("nothing that an operator could act on: the tombstones do what they are for");
+    unknown_values: Counters<()> = Family::new(
+        "sessgate_unknown_values_total", [], Unit::Count("saves"),
+        "Saves of sessions whose value could not be read, so that their user is not known and no user's limit counts them.",
+    ).internal("asked for when the Redis door is set up: docs/REDIS.md says how");
     leases_held: Gauges<()> = Family::new(
         "sessgate_leases_held", [], Unit::Count("leases"),
         "Leases that are held now, of all users.",

@@ -208,6 +208,12 @@ impl Metrics {
         self.families.hook_queue.set_count((), length);
     }
 
+    /// So many late saves were dropped, and so many values written that nobody can read.
+    pub fn raw_writes(&self, late: u64, unknown: u64) {
+        self.families.late_saves.add((), late);
+        self.families.unknown_values.add((), unknown);
+    }
+
     /// A lease was asked for, or ended by itself.
     pub fn lease(&self, result: LeaseResult) {
         self.families.lease_requests.inc(result);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::id::{EventId, SessionId};
 use super::lifetime::{EndReason, Timeout};
+use super::raw::{Content, RawName};
 use super::token::SessionKey;
 use crate::clock::Timestamp;
 
@@ -125,6 +126,8 @@ pub struct StoredSession {
     pub session: Session,
     /// Its last use, as far as it was saved: the true one may be later by the touch interval.
     pub last_activity: Timestamp,
+    /// What its data is.
+    pub content: Content,
 }
 
 /// A session that a store has just ended.
@@ -134,6 +137,8 @@ pub struct Ended {
     pub event_id: EventId,
     /// The name it was kept under, to drop it from memory.
     pub key: SessionKey,
+    /// The name that the app gave it, if the app did.
+    pub name: Option<RawName>,
     /// Its handle.
     pub id: SessionId,
     /// Whose it was.

@@ -7,6 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+/// What the hash of a raw key begins with: never a token, which begins with [`PREFIX`].
+const RAW_PREFIX: &[u8] = b"raw\0";
+
 /// Random bytes of a token: 256 bits, twice what OWASP's session management asks for.
 const TOKEN_BYTES: usize = 32;
 /// What every token of ours starts with, so that secret scanners can find a leaked one.
@@ -82,6 +85,13 @@ impl SessionKey {
         let plausible = presented.len() == TOKEN_CHARS
             && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         plausible.then(|| Self::hash(presented))
+    }
+
+    /// The key for a name that an app has chosen, in one of its key spaces. No token has the same.
+    #[must_use]
+    pub fn of_raw(database: u16, name: &[u8]) -> Self {
+        let hash = Sha256::new().chain_update(RAW_PREFIX).chain_update(database.to_le_bytes()).chain_update(name);
+        Self(hash.finalize().into())
     }
 
     /// The key with these bytes, as a store kept them.

@@ -14,6 +14,7 @@
 //! | [`claim_due`](Store::claim_due): each due session is ended once, by one caller | the same | claimed by `ZREM` inside the script, so that of several sidecars one wins |
 //! | [`user_sessions`](Store::user_sessions) | index on (user, created) | sorted set a user, scored by creation |
 //! | [`figures`](Store::figures) cost what they return, not what is stored | a ledger that the writer keeps, rebuilt from the rows at start | counters and sorted sets that the scripts keep |
+//! | [`run_raw`](Store::run_raw): a transaction of keys that the app names | the same transaction | the app's own keys: watched, computed, and written in one script if nothing changed |
 //! | [`probe`](Store::probe) writes | rewrites the schema's version | `SET` of a key of its own |
 //! | outbox survives a crash | table in the same file | stream with a consumer group |
 //!
@@ -27,11 +28,14 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Lifetimes, SessionId, SessionKey, StoredSession, UserLimit, UserLimits,
-    UserName,
+    Capacity, EndReason, Ended, EventId, Lifetimes, RawName, SessionId, SessionKey, StoredSession, UserLimit,
+    UserLimits, UserName,
 };
 
+use self::raw::{RawBatch, RawFound, RawOutcome, RawPage};
+
 pub mod embedded;
+pub mod raw;
 
 /// How a store can fail.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,8 @@ pub struct Terms {
     pub grace: Duration,
     /// Whether an ended session leaves a notice in the outbox.
     pub notify: bool,
+    /// For how long late saves of an ended session are dropped, if an app named it.
+    pub tombstone: Duration,
 }
 
 /// The limits that a creation must keep.
@@ -316,6 +322,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many notices wait, and how many were dropped since the start because more than [`MAX_NOTICES`] waited.
     async fn notices(&self) -> Result<Waiting, StoreError>;
+
+    /// Reads what is under a name. Sessions are judged by the caller, as after [`load`](Store::load).
+    async fn load_raw(&self, name: RawName, now: Timestamp) -> Result<Option<RawFound>, StoreError>;
+
+    /// Does the operations of a batch, all or none: see [`raw`].
+    async fn run_raw(&self, batch: RawBatch) -> Result<RawOutcome, StoreError>;
+
+    /// Lists the names of a key space behind a place, 0 being the beginning: those of about `max` keys, without the
+    /// expired. What is there from the first page to the last is listed, once at least.
+    async fn scan_raw(&self, database: u16, after: u64, max: usize, terms: Terms) -> Result<RawPage, StoreError>;
+
+    /// How many keys there are in a key space, the expired but not yet swept included.
+    async fn count_raw(&self, database: u16) -> Result<u64, StoreError>;
 
     /// Writes something that changes nothing, durably: succeeds if writes do.
     async fn probe(&self) -> Result<(), StoreError>;

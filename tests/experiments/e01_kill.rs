@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sessgate::clock::{Clock, SystemClock};
-use sessgate::session::{Generator, OsGenerator, Session, SessionId, StoredSession, Token, UserName};
+use sessgate::session::{Content, Generator, OsGenerator, Session, SessionId, StoredSession, Token, UserName};
 use sessgate::store::embedded::EmbeddedStore;
 use sessgate::store::{CreateLimits, Store, Terms};
 use tokio::task::JoinSet;
@@ -163,7 +163,7 @@ fn fill(place: &Place) -> Others {
         let generator: Arc<dyn Generator> = Arc::new(OsGenerator);
         let now = SystemClock::new().now().at;
         let lifetimes = sessgate::config::settings::Settings::default().lifetimes.clocks;
-        let terms = Terms { now, lifetimes, grace: Duration::ZERO, notify: false };
+        let terms = Terms { now, lifetimes, grace: Duration::ZERO, notify: false, tombstone: Duration::from_secs(60) };
         let store = Arc::new(EmbeddedStore::open(place.store_path(), now, Arc::clone(&generator)).unwrap());
         let mut creations = JoinSet::new();
         for n in 0..MILLION {
@@ -176,7 +176,12 @@ fn fill(place: &Place) -> Others {
                 revision: 1,
                 data: vec![b'1'; 256].into(),
             };
-            let new = StoredSession { key: Token::mint(&*generator).key(), session, last_activity: now };
+            let new = StoredSession {
+                key: Token::mint(&*generator).key(),
+                session,
+                last_activity: now,
+                content: Content::Json,
+            };
             let store = Arc::clone(&store);
             creations.spawn(async move { store.create(new, CreateLimits::default(), terms).await.unwrap() });
             // Far below what the store's queue holds.

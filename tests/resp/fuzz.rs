@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sessgate::doors::resp::command::{Command, HelloOption, Name};
 use sessgate::doors::resp::frame::{Frame, Limits, Parser};
-use sessgate::doors::resp::glob;
+use sessgate::session::glob;
 
 use super::{read, read_whole, reply, request};
 use crate::support::seed::Random;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sessgate::doors::resp::glob::matches;
+use sessgate::session::glob::matches;
 
 use super::{read_whole, request};
 use crate::support::redis_server::RedisServer;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, SessionId, SessionKey, StoredSession, UserLimits, UserName,
+    Capacity, EndReason, Ended, EventId, RawName, SessionId, SessionKey, StoredSession, UserLimits, UserName,
 };
+use sessgate::store::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use sessgate::store::{
     CreateError, CreateLimits, Cursor, Figures, FiguresQuery, LEAST_STEP, Notice, Settlement, Store, StoreError, Terms,
     Update, UpdateError, Waiting, Whom,
@@ -28,6 +29,7 @@ pub enum Op {
     End,
     ClaimDue,
     TrimUsers,
+    Raw,
     Other,
 }
 
@@ -208,6 +210,22 @@ impl Store for FaultyStore {
 
     async fn notices(&self) -> Result<Waiting, StoreError> {
         self.call(Op::Other, self.inner.notices()).await
+    }
+
+    async fn load_raw(&self, name: RawName, now: Timestamp) -> Result<Option<RawFound>, StoreError> {
+        self.call(Op::Load, self.inner.load_raw(name, now)).await
+    }
+
+    async fn run_raw(&self, batch: RawBatch) -> Result<RawOutcome, StoreError> {
+        self.call(Op::Raw, self.inner.run_raw(batch)).await
+    }
+
+    async fn scan_raw(&self, database: u16, after: u64, max: usize, terms: Terms) -> Result<RawPage, StoreError> {
+        self.call(Op::Other, self.inner.scan_raw(database, after, max, terms)).await
+    }
+
+    async fn count_raw(&self, database: u16) -> Result<u64, StoreError> {
+        self.call(Op::Other, self.inner.count_raw(database)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionId, SessionKey, StoredSession, UserLimit,
+    Capacity, EndReason, Ended, EventId, Generator, OnExcess, RawName, SessionId, SessionKey, StoredSession, UserLimit,
     UserLimits, UserName, Verdict,
 };
+use sessgate::store::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use sessgate::store::{
     CreateError, CreateLimits, Cursor, Figures, FiguresQuery, MAX_DISPLACED, MAX_NOTICES, NOTICE_LEASE, Notice,
     Settlement, Store, StoreError, Terms, Update, UpdateError, Waiting, Whom,
@@ -50,6 +51,7 @@ impl ModelStore {
             .map(|(victim, reason)| Ended {
                 event_id: EventId::generate(terms.now, &*self.generator),
                 key: victim.key,
+                name: None,
                 id: victim.session.id,
                 user: victim.session.user,
                 reason,
@@ -424,6 +426,23 @@ impl Store for ModelStore {
     async fn notices(&self) -> Result<Waiting, StoreError> {
         let state = self.open()?;
         Ok(Waiting { queued: state.outbox.len() as u64, overflowed: state.overflowed })
+    }
+
+    // Keys that apps name are told by a model of their own.
+    async fn load_raw(&self, _: RawName, _: Timestamp) -> Result<Option<RawFound>, StoreError> {
+        Ok(None)
+    }
+
+    async fn run_raw(&self, _: RawBatch) -> Result<RawOutcome, StoreError> {
+        Err(StoreError::Unavailable("the model has none".to_owned()))
+    }
+
+    async fn scan_raw(&self, _: u16, _: u64, _: usize, _: Terms) -> Result<RawPage, StoreError> {
+        Ok(RawPage::default())
+    }
+
+    async fn count_raw(&self, _: u16) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, Generator, Lifetimes, OnExcess, Session, SessionId, SessionKey, StoredSession, UserLimit, UserLimits,
-    UserName,
+    Capacity, Content, Generator, Lifetimes, OnExcess, Session, SessionId, SessionKey, StoredSession, UserLimit,
+    UserLimits, UserName,
 };
 use sessgate::store::{CreateLimits, Terms};
 
@@ -60,7 +60,7 @@ pub fn session(n: u64, owner: Option<&str>, at: Timestamp) -> StoredSession {
         revision: 1,
         data: Box::from(&b"data"[..]),
     };
-    StoredSession { key: key(n), session, last_activity: at }
+    StoredSession { key: key(n), session, last_activity: at, content: Content::Json }
 }
 
 /// The same session with other data.
@@ -76,7 +76,7 @@ pub fn lifetimes() -> Lifetimes {
 
 /// A step at `now`, with those clocks and notices.
 pub fn terms(now: Timestamp) -> Terms {
-    Terms { now, lifetimes: lifetimes(), grace: Duration::ZERO, notify: true }
+    Terms { now, lifetimes: lifetimes(), grace: Duration::ZERO, notify: true, tombstone: Duration::from_secs(60) }
 }
 
 /// At most so many sessions a user.

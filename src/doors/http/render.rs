@@ -5,7 +5,7 @@
 use crate::clock::Timestamp;
 use crate::doors::serve::h1::answer::append_number as number;
 use crate::gateway::api::{Lease, View};
-use crate::session::{SessionId, Token};
+use crate::session::{Content, SessionId, Token};
 
 /// What a session takes beside its data and user: 6 names, 2 handles and a token, 3 times, 2 numbers.
 const FRAME_BYTES: usize = 384;
@@ -50,7 +50,9 @@ pub fn session(out: &mut Vec<u8>, view: &View, token: Option<&Token>, data: Data
     number(out, session.revision);
     if data == Data::Shown {
         out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(&session.data);
+        // What came through the Redis door is no JSON.
+        let is_json = view.entry.content == Content::Json;
+        out.extend_from_slice(if is_json { &session.data } else { b"null" });
     }
     out.push(b'}');
 }

@@ -10,7 +10,6 @@
 
 pub mod command;
 pub mod frame;
-pub mod glob;
 pub mod number;
 pub mod reply;
 pub mod server;

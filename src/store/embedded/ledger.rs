@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     /// Sessions by the minute of their last activity.
     activity: BTreeMap<i64, u64>,
     outbox: Waiting,
+    /// Bytes of plain keys.
+    plain_bytes: u64,
     journal: Vec<Change>,
 }
 
@@ -43,6 +45,7 @@ enum Change {
     Resized { from: u64, to: u64 },
     Moved { from: i64, to: i64 },
     Outbox(Waiting),
+    Plain(u64),
 }
 
 /// A place in the journal to return to.
@@ -107,6 +110,17 @@ impl Ledger {
         self.outbox = now;
     }
 
+    /// Bytes of plain keys.
+    pub(super) fn plain_bytes(&self) -> u64 {
+        self.plain_bytes
+    }
+
+    /// Plain keys take so many bytes now.
+    pub(super) fn set_plain_bytes(&mut self, now: u64) {
+        self.journal.push(Change::Plain(self.plain_bytes));
+        self.plain_bytes = now;
+    }
+
     /// Where the journal is now.
     pub(super) fn mark(&self) -> Mark {
         Mark(self.journal.len())
@@ -121,6 +135,7 @@ impl Ledger {
                 Some(Change::Resized { from, to }) => self.size = self.size - to + from,
                 Some(Change::Moved { from, to }) => self.shift(to, from),
                 Some(Change::Outbox(before)) => self.outbox = before,
+                Some(Change::Plain(before)) => self.plain_bytes = before,
                 None => break,
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `schema` what is on the disk, `rows` how it is found, `ledger` what is counted, `plan` who has to
 //! go, `steps` what is changed, `writer` how changes become durable, `readers` the rest. `directory` and `reserve`
-//! deal with the file system; callers and threads meet at a `queue`.
+//! deal with the file system; `raw`, `plain` and `tombstones` with the keys that apps name themselves; callers and threads meet at a `queue`.
 //!
 //! No thread of the async executor ever waits for the disk: it queues a command, and awaits the answer.
 
@@ -19,26 +19,30 @@ use self::readers::{Readers, ended, gone, refused, spawn};
 use self::reserve::{Reserve, STEP_WHEN_FULL};
 use self::steps::Steps;
 use self::writer::{Call, Command, Counters, Writer};
+use super::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use super::{
     CreateError, CreateLimits, Cursor, Figures, FiguresQuery, MAX_NOTICES, Notice, Settlement, Store, StoreError,
     Terms, Update, UpdateError, Waiting, Whom,
 };
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, SessionId, SessionKey, StoredSession, UserLimits, UserName,
+    Capacity, EndReason, Ended, EventId, Generator, RawName, SessionId, SessionKey, StoredSession, UserLimits, UserName,
 };
 
 mod directory;
 mod error;
 mod ledger;
 mod outbox;
+mod plain;
 mod plan;
 mod queue;
+mod raw;
 mod readers;
 mod reserve;
 mod rows;
 mod schema;
 mod steps;
+mod tombstones;
 mod writer;
 
 pub use self::error::OpenError;
@@ -118,7 +122,7 @@ impl EmbeddedStore {
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
         let writer = Writer {
-            steps: Steps { conn, ledger, reserve, generator, max_notices: options.max_notices },
+            steps: Steps { conn, ledger, reserve, generator, max_notices: options.max_notices, last_revision: 0 },
             queue: Arc::clone(&commands),
             counters: Arc::clone(&counters),
             directory: path.to_owned(),
@@ -270,6 +274,22 @@ impl Store for EmbeddedStore {
 
     async fn notices(&self) -> Result<Waiting, StoreError> {
         self.write(0, move |steps| Ok(steps.ledger.outbox())).await
+    }
+
+    async fn load_raw(&self, name: RawName, now: Timestamp) -> Result<Option<RawFound>, StoreError> {
+        self.readers.read(move |conn| raw::load(conn, &name, now)).await
+    }
+
+    async fn run_raw(&self, batch: RawBatch) -> Result<RawOutcome, StoreError> {
+        self.write(batch.weight(), move |steps| steps.run_raw(&batch)).await
+    }
+
+    async fn scan_raw(&self, database: u16, after: u64, max: usize, terms: Terms) -> Result<RawPage, StoreError> {
+        self.readers.read(move |conn| raw::scan(conn, database, after, max, &terms)).await
+    }
+
+    async fn count_raw(&self, database: u16) -> Result<u64, StoreError> {
+        self.readers.read(move |conn| raw::count(conn, database)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -10,7 +10,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::ledger::Holding;
 use crate::clock::Timestamp;
-use crate::session::{EndReason, Lifetimes, Session, SessionId, SessionKey, StoredSession, Timeout, UserName, Verdict};
+use crate::session::{
+    Content, EndReason, Lifetimes, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName, Verdict,
+};
 use crate::store::Cursor;
 
 /// A row without its data.
@@ -18,10 +20,14 @@ use crate::store::Cursor;
 pub(super) struct Found {
     /// The row's number: grows with insertion and stays through every change.
     pub(super) row: i64,
-    /// Bytes of data and user name.
+    /// Bytes of data, user and name.
     pub(super) size: u64,
     /// The session, its data left empty.
     pub(super) stored: StoredSession,
+    /// The name that the app gave it.
+    pub(super) name: Option<RawName>,
+    /// Whether a call has said who the user is.
+    pub(super) bound: bool,
 }
 
 impl Found {
@@ -33,9 +39,21 @@ impl Found {
     pub(super) fn expired(&self, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
         let used = self.stored.last_activity + clocks.grace;
         match clocks.lifetimes.judge(&self.stored.session, used, clocks.now) {
-            Verdict::Expired(reason) => Some((clocks.lifetimes.end_of(&self.stored.session, used).0, reason)),
+            Verdict::Expired(reason) => {
+                let end = clocks.lifetimes.end_of(&self.stored.session, used).0;
+                Some((end, if self.by_the_app(reason, clocks) { EndReason::Idle } else { reason }))
+            }
             Verdict::Live { .. } => None,
         }
+    }
+}
+
+impl Found {
+    /// Whether the clock is a time to live that the app has set, and not renewed.
+    fn by_the_app(&self, reason: EndReason, clocks: &Clocks) -> bool {
+        let own = self.stored.session.absolute_timeout.map(Timeout::as_millis);
+        let longest = clocks.lifetimes.clocks().absolute;
+        self.name.is_some() && reason == EndReason::Absolute && own.is_some_and(|own| own < longest)
     }
 }
 
@@ -69,8 +87,8 @@ impl Clocks {
 macro_rules! found {
     ($tail:literal) => {
         concat!(
-            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size ",
-            "FROM sessions ",
+            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, content, ",
+            "size, database, name, bound FROM sessions ",
             $tail
         )
     };
@@ -80,7 +98,7 @@ macro_rules! found {
 macro_rules! whole {
     ($tail:literal) => {
         concat!(
-            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, data ",
+            "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, content, data ",
             "FROM sessions ",
             $tail
         )
@@ -135,6 +153,12 @@ pub(super) const CREATED_BEFORE_OF_USER: &str =
 pub(super) const OWN_OF_USER: &str =
     found!("INDEXED BY own_timeouts_of_user WHERE user = ?1 AND (idle_ms IS NOT NULL OR absolute_ms IS NOT NULL)");
 
+const BY_KEY_WITH_DATA: &str = concat!(
+    "SELECT row, key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, content, ",
+    "size, database, name, bound, data FROM sessions WHERE key = ?1"
+);
+const OF_DATABASE: &str =
+    found!("INDEXED BY sessions_of_database WHERE database = ?1 AND row > ?2 ORDER BY row LIMIT ?3");
 const WHOLE_BY_KEY: &str = whole!("WHERE key = ?1");
 const WHOLE_BY_ID: &str = whole!("WHERE id = ?1");
 pub(super) const LIST: &str = whole!(
@@ -144,8 +168,10 @@ const LIST_ALL: &str = whole!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER
 
 /// Every query that must follow an index, for the test of their plans.
 #[cfg(test)]
-pub(super) const INDEXED: [&str; 17] = [
+pub(super) const INDEXED: [&str; 19] = [
     BY_KEY,
+    BY_KEY_WITH_DATA,
+    OF_DATABASE,
     BY_ID,
     OF_USER,
     OF_USER_BEHIND,
@@ -201,15 +227,46 @@ fn stored(row: &Row<'_>, data: Box<[u8]>) -> rusqlite::Result<StoredSession> {
             data,
         },
         last_activity: time(row, 5)?,
+        content: content(row, 9)?,
     })
 }
 
 fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
-    Ok(Found { row: row.get(0)?, size: count(row, 9)?, stored: stored(row, Box::default())? })
+    Ok(Found {
+        row: row.get(0)?,
+        size: count(row, 10)?,
+        stored: stored(row, Box::default())?,
+        name: name(row, 11)?,
+        bound: row.get(13)?,
+    })
 }
 
 fn whole(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
-    stored(row, row.get(9)?)
+    stored(row, row.get(10)?)
+}
+
+/// The number that stands for what a session's data is.
+pub(super) fn content_number(content: Content) -> i64 {
+    match content {
+        Content::Json => 0,
+        Content::Text => 1,
+        Content::Hash => 2,
+    }
+}
+
+pub(super) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<Content> {
+    match row.get(column)? {
+        0 => Ok(Content::Json),
+        1 => Ok(Content::Text),
+        2 => Ok(Content::Hash),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
+/// A key space and, behind it, a name.
+fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<RawName>> {
+    let Some(database) = row.get(column)? else { return Ok(None) };
+    Ok(Some(RawName { database, name: row.get(column + 1)? }))
 }
 
 /// The row that a query finds by key or id.
@@ -289,6 +346,17 @@ pub(super) fn oldest_of(
         }
         None => all(conn, OF_USER, &[&user.as_str(), &limit]),
     }
+}
+
+/// The session under a key, and its data apart.
+pub(super) fn with_data(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<(Found, Box<[u8]>)>> {
+    let read = |row: &Row<'_>| Ok((found(row)?, row.get(14)?));
+    conn.prepare_cached(BY_KEY_WITH_DATA)?.query_row([key.as_bytes()], read).optional()
+}
+
+/// The sessions of a key space behind a row, in the order of their rows.
+pub(super) fn of_database(conn: &Connection, database: u16, after: i64, max: i64) -> rusqlite::Result<Vec<Found>> {
+    all(conn, OF_DATABASE, &[&database, &after, &max])
 }
 
 /// The session under a key, with its data.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
 use super::ledger::Ledger;
-use super::{outbox, rows};
+use super::{outbox, plain, rows};
 use crate::clock::Timestamp;
 
 /// "Sesg": tells our files from those of other programs (`PRAGMA application_id`).
@@ -17,7 +17,7 @@ const APPLICATION_ID: i64 = 0x5365_7367;
 pub(super) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Each step takes a file from the version before to its own. Steps are never edited, only added.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("schema_1.sql"))];
+const MIGRATIONS: [(i64, &str); 2] = [(1, include_str!("schema_1.sql")), (2, include_str!("schema_2.sql"))];
 
 /// Pages in the write-ahead log (4 KiB each) at which it is copied into the database: 4 MiB.
 ///
@@ -33,8 +33,8 @@ const WRITER_CACHE_KIB: i64 = 32 * 1024;
 /// A reader's page cache; the operating system's backs it up.
 const READER_CACHE_KIB: i64 = 8 * 1024;
 
-/// Statements kept prepared; there are about forty.
-const STATEMENTS: usize = 64;
+/// Statements kept prepared; there are about sixty.
+const STATEMENTS: usize = 96;
 
 /// Nobody else writes, but a checkpoint may wait for a reader to finish.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,6 +157,7 @@ pub(super) fn count_up(conn: &Connection, path: &Path) -> Result<Ledger, OpenErr
         let reason = format!("one index knows {} sessions, another {seen}", ledger.sessions());
         return Err(OpenError::Damaged { path: path.to_owned(), reason });
     }
+    ledger.set_plain_bytes(plain::bytes(conn).map_err(sqlite)?);
     ledger.set_outbox(outbox::count(conn).map_err(sqlite)?);
     ledger.commit();
     Ok(ledger)

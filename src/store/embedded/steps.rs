@@ -11,16 +11,17 @@ use super::ledger::{Holding, Ledger};
 use super::plan::{Plan, Room};
 use super::reserve::{Reserve, STEP_WHEN_FULL};
 use super::rows::{self, Clocks, Found, number};
+use super::tombstones::{self, Tombstone};
 use super::{outbox, schema};
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, OnExcess, SessionKey, StoredSession, Timeout, UserLimits,
+    Capacity, EndReason, Ended, EventId, Generator, OnExcess, RawName, SessionKey, StoredSession, Timeout, UserLimits,
 };
 use crate::store::{CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom};
 
 const INSERT: &str = "INSERT INTO sessions \
-    (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, data) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    (key, id, user, created_at, last_activity, idle_ms, absolute_ms, revision, size, content, database, name, data, \
+    bound) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)";
 const DELETE: &str = "DELETE FROM sessions WHERE row = ?1";
 /// Leaves `size` out, so that the index that holds it is not rewritten.
 const REPLACE: &str = "UPDATE sessions SET data = ?2, revision = ?3, last_activity = ?4 WHERE row = ?1";
@@ -36,6 +37,8 @@ pub(super) struct Steps {
     pub(super) generator: Arc<dyn Generator>,
     /// How many notices may wait.
     pub(super) max_notices: u64,
+    /// The newest revision of a key that an app names.
+    pub(super) last_revision: u64,
 }
 
 impl Steps {
@@ -67,12 +70,13 @@ impl Steps {
             self.ledger.roll_back_to(mark);
             return Ok(Err(refusal));
         }
-        self.insert(new)?;
+        self.insert(new, None)?;
         self.end_chosen(victims, terms).map(Ok)
     }
 
     pub(super) fn update(&mut self, update: &Update) -> rusqlite::Result<Result<StoredSession, UpdateError>> {
-        let Some(Found { row, size, mut stored }) = rows::one(&self.conn, rows::BY_KEY, update.key.as_bytes())? else {
+        let Some(Found { row, size, mut stored, .. }) = rows::one(&self.conn, rows::BY_KEY, update.key.as_bytes())?
+        else {
             return Ok(Err(UpdateError::NotFound));
         };
         let current = stored.session.revision;
@@ -154,6 +158,7 @@ impl Steps {
 
     pub(super) fn claim_due(&mut self, close_stale: bool, max: usize, terms: &Terms) -> rusqlite::Result<Vec<Ended>> {
         let max = self.at_most(max);
+        self.tidy_raw(terms.now, max)?;
         self.end_planned(terms, |plan| {
             plan.expired(max)?;
             let left = max - plan.len();
@@ -195,7 +200,7 @@ impl Steps {
 
     /// Whether there is room for more. On a full disk it is what ended sessions left in the database, as long as that
     /// is more than the reserve was.
-    fn may_grow(&mut self, now: Timestamp) -> rusqlite::Result<bool> {
+    pub(super) fn may_grow(&mut self, now: Timestamp) -> rusqlite::Result<bool> {
         Ok(self.reserve.regain(now) || self.free_bytes()? > self.reserve.bytes())
     }
 
@@ -210,9 +215,9 @@ impl Steps {
         if self.reserve.is_spent() { max.min(STEP_WHEN_FULL) } else { max }
     }
 
-    fn insert(&mut self, new: &StoredSession) -> rusqlite::Result<()> {
+    pub(super) fn insert(&mut self, new: &StoredSession, name: Option<&RawName>) -> rusqlite::Result<()> {
         let session = &new.session;
-        let size = size_of(new);
+        let size = size_of(new) + name.map_or(0, |name| name.name.len() as u64);
         // Nothing is created after its last use; `correct_times` relies on it.
         let last_activity = new.last_activity.max(session.created_at);
         self.conn.prepare_cached(INSERT)?.execute((
@@ -225,6 +230,9 @@ impl Steps {
             session.absolute_timeout.map(Timeout::as_millis),
             number(session.revision),
             number(size),
+            rows::content_number(new.content),
+            name.map(|name| name.database),
+            name.map(|name| &name.name[..]),
             &session.data[..],
         ))?;
         self.ledger.add(Holding { user: session.user.clone(), size, last_activity });
@@ -243,17 +251,23 @@ impl Steps {
     }
 
     /// Removes the rows, which the ledger has left already, and writes their notices.
-    fn end_chosen(&mut self, victims: Vec<(Found, EndReason)>, terms: &Terms) -> rusqlite::Result<Vec<Ended>> {
+    pub(super) fn end_chosen(
+        &mut self,
+        victims: Vec<(Found, EndReason)>,
+        terms: &Terms,
+    ) -> rusqlite::Result<Vec<Ended>> {
         if victims.is_empty() {
             return Ok(Vec::new());
         }
-        let mut delete = self.conn.prepare_cached(DELETE)?;
         let mut ended = Vec::with_capacity(victims.len());
         for (found, reason) in victims {
-            delete.execute([found.row])?;
+            self.conn.prepare_cached(DELETE)?.execute([found.row])?;
+            let at = found.expired(&clocks(terms)).map_or(terms.now, |(at, _)| at);
+            self.bury(&found, reason, at, terms)?;
             ended.push(Ended {
                 event_id: EventId::generate(terms.now, &*self.generator),
                 key: found.stored.key,
+                name: found.name,
                 id: found.stored.session.id,
                 user: found.stored.session.user,
                 reason,
@@ -265,6 +279,26 @@ impl Steps {
             outbox::add(&self.conn, &mut self.ledger, &ended, self.max_notices)?;
         }
         Ok(ended)
+    }
+}
+
+/// Keys that apps name can be made anew, so their revisions never repeat, whichever session they belong to.
+impl Steps {
+    pub(super) fn next_revision(&mut self, now: Timestamp) -> u64 {
+        // Milliseconds, and room for a thousand writes in each: beyond the last one of a store that was closed.
+        let by_clock = u64::try_from(now.as_millis()).unwrap_or(0) << 20;
+        self.last_revision = by_clock.max(self.last_revision + 1);
+        self.last_revision
+    }
+
+    /// Leaves a tombstone where a session of an app's own name has ended.
+    pub(super) fn bury(&self, found: &Found, reason: EndReason, at: Timestamp, terms: &Terms) -> rusqlite::Result<()> {
+        let Some(is_final) = tombstones::left_by(reason) else { return Ok(()) };
+        if found.name.is_none() || terms.tombstone.is_zero() {
+            return Ok(());
+        }
+        let tombstone = Tombstone { ended_at: at, is_final };
+        tombstones::put(&self.conn, &found.stored.key, tombstone, terms.now + terms.tombstone)
     }
 }
 

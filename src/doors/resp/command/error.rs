@@ -61,7 +61,7 @@ pub enum CommandError<'a> {
     ExpireGtAndLt,
     /// A cursor that is no number.
     Cursor,
-    /// A pattern longer than [`LONGEST_PATTERN`](crate::doors::resp::glob::LONGEST_PATTERN). Redis has no limit.
+    /// A pattern longer than [`LONGEST_PATTERN`](crate::session::glob::LONGEST_PATTERN). Redis has no limit.
     PatternTooLong,
     /// A script that is said to have more keys than there are arguments.
     TooManyKeys,

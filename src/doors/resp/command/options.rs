@@ -3,8 +3,8 @@
 use super::{CommandError, Name, Word, integer_of, is};
 use crate::clock::Timestamp;
 use crate::doors::resp::frame::Arguments;
-use crate::doors::resp::glob::LONGEST_PATTERN;
 use crate::doors::resp::number;
+use crate::session::glob::LONGEST_PATTERN;
 
 const MS_PER_SECOND: i64 = 1000;
 

@@ -2,8 +2,8 @@
 
 use super::{Command, CommandError, Expire, GetEx, Hello, Name, Scan, Script, Set, Word, integer_of, is};
 use crate::doors::resp::frame::Arguments;
-use crate::doors::resp::glob::LONGEST_PATTERN;
 use crate::doors::resp::number::c_string;
+use crate::session::glob::LONGEST_PATTERN;
 
 impl Name {
     /// What it means with these arguments, of which [`Name::of`] has found it and judged how many they are.

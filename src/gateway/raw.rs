@@ -1,0 +1,260 @@
+//! Keys that apps name themselves: sessions under the same rules as all others, and plain keys beside them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use super::api::{GatewayError, Slide, View};
+use super::change::to_the_end;
+use super::limits::creation_rate::CreationLimiter;
+use super::memory::Entry;
+use super::{Gateway, MemoryLookUp};
+use crate::clock::Timestamp;
+use crate::config::settings::Settings;
+use crate::metrics::labels::{CreationOutcome, LookUpEnd, StoreOp};
+use crate::session::{Content, EndReason, Ended, RawName, SessionKey, Timeout};
+use crate::store::raw::{Admission, PlainValue, RawBatch, RawFound, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
+
+/// Ends that wait for a subscriber who does not keep up; beyond, it misses the oldest.
+const ENDS: usize = 1_024;
+
+/// What is under a name.
+#[derive(Debug)]
+pub enum RawView {
+    /// A session.
+    Session(View),
+    /// A plain key.
+    Plain(PlainValue),
+}
+
+impl RawView {
+    /// What its data is.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        match self {
+            Self::Session(view) => view.entry.content,
+            Self::Plain(value) => value.content,
+        }
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        match self {
+            Self::Session(view) => &view.entry.session.data,
+            Self::Plain(value) => &value.data,
+        }
+    }
+
+    /// When it ends, if the app has said so.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Plain(value) => value.deadline,
+            Self::Session(view) => {
+                let session = &view.entry.session;
+                let own = session.absolute_timeout.map(Timeout::as_millis)?;
+                Some(Timestamp::from_millis(session.created_at.as_millis().saturating_add(own)))
+            }
+        }
+    }
+
+    /// Changes with every write.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Session(view) => view.entry.session.revision,
+            Self::Plain(value) => value.revision,
+        }
+    }
+}
+
+/// The end of a session that an app has named.
+#[derive(Clone, Debug)]
+pub struct RawEnd {
+    /// Its name.
+    pub name: RawName,
+    /// Whether its time was over; otherwise it was ended.
+    pub expired: bool,
+}
+
+/// Operations that are to be done as one.
+#[derive(Clone, Debug, Default)]
+pub struct RawRequest {
+    /// The operations, in order.
+    pub ops: Vec<RawOp>,
+    /// Keys that must be at these revisions still, 0 being "absent".
+    pub watched: Vec<(RawName, u64)>,
+    /// Keys of which the client has been told that they are not there, and when.
+    pub told_absent: Vec<(SessionKey, Timestamp)>,
+}
+
+/// Tells those who subscribe to ends.
+pub(super) struct Ends(broadcast::Sender<RawEnd>);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(ENDS))
+    }
+}
+
+impl Ends {
+    pub(super) fn tell(&self, ended: &Ended) {
+        if self.0.receiver_count() > 0
+            && let Some(name) = &ended.name
+        {
+            let expired = matches!(ended.reason, EndReason::Idle | EndReason::Absolute | EndReason::Stale);
+            // All subscribers may have gone since.
+            let _ = self.0.send(RawEnd { name: name.clone(), expired });
+        }
+    }
+}
+
+impl Admission for CreationLimiter {
+    fn admit(&self, ip: IpAddr, settings: &Settings, now: Timestamp) -> bool {
+        settings.limits.creation_per_ip.is_none_or(|rate| Self::admit(self, ip, rate, now).is_ok())
+    }
+}
+
+impl Gateway {
+    /// What is under a name, `None` if nothing is, or its time is over.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unavailable`].
+    pub async fn look_up_raw(self: &Arc<Self>, name: &RawName, slide: Slide) -> Result<Option<RawView>, GatewayError> {
+        let key = name.key();
+        match self.look_up_in_memory(&key, slide) {
+            MemoryLookUp::Hit(view) => return Ok(Some(RawView::Session(view))),
+            MemoryLookUp::Expired => return Ok(None),
+            MemoryLookUp::Absent => {}
+        }
+        let started = self.clock.now();
+        let (end, result) = self.look_up_raw_in_store(name, &key, slide, started.at).await;
+        if let Some(end) = end {
+            self.metrics.lookup(end, started.mark.elapsed());
+        }
+        result
+    }
+
+    /// The look-up, and how it counts: plain keys do not.
+    async fn look_up_raw_in_store(
+        &self,
+        name: &RawName,
+        key: &SessionKey,
+        slide: Slide,
+        now: Timestamp,
+    ) -> (Option<LookUpEnd>, Result<Option<RawView>, GatewayError>) {
+        let is_session = self.settings.load().redis_door.rule_of(&name.name).is_some();
+        let judged = |view: Option<View>, hit, expired| {
+            let end = if view.is_some() { hit } else { expired };
+            (Some(end), Ok(view.map(RawView::Session)))
+        };
+        let reservation = match self.memory.get_or_reserve(key).await {
+            // Another caller has just read it.
+            Ok(entry) => {
+                return judged(self.use_entry(key, entry, slide, now), LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
+            }
+            Err(reservation) => reservation,
+        };
+        match self.timed(StoreOp::Load, self.store.load_raw(name.clone(), now)).await {
+            Ok(Some(RawFound::Session(stored))) => {
+                let entry = Arc::new(Entry::of(stored));
+                let view = self.use_entry(key, Arc::clone(&entry), slide, now);
+                if view.is_some() {
+                    reservation.fill(&entry);
+                }
+                judged(view, LookUpEnd::StorageHit, LookUpEnd::StorageExpired)
+            }
+            Ok(Some(RawFound::Plain(value))) => (None, Ok(Some(RawView::Plain(value)))),
+            Ok(None) => (is_session.then_some(LookUpEnd::Miss), Ok(None)),
+            Err(error) => (is_session.then_some(LookUpEnd::Error), Err(GatewayError::Unavailable(error))),
+        }
+    }
+
+    /// Does operations as one. `None`: a watched key has changed, and nothing was done.
+    ///
+    /// # Errors
+    /// [`GatewayError::StorageFull`] or [`GatewayError::Unavailable`]; then nothing was done, either. What is wrong with
+    /// one operation is its reply.
+    pub async fn run_raw(self: &Arc<Self>, request: RawRequest) -> Result<Option<Vec<RawReply>>, GatewayError> {
+        let this = Arc::clone(self);
+        to_the_end(async move { this.run_raw_to_the_end(request).await }).await
+    }
+
+    async fn run_raw_to_the_end(self: Arc<Self>, request: RawRequest) -> Result<Option<Vec<RawReply>>, GatewayError> {
+        let RawRequest { ops, watched, told_absent } = request;
+        let settings = self.settings.load_full();
+        // What one operation writes goes to memory; whoever looks it up meanwhile waits for it.
+        let key = match &ops[..] {
+            [RawOp::Set(set)] if settings.redis_door.rule_of(&set.name.name).is_some() => Some(set.name.key()),
+            _ => None,
+        };
+        let mut reservation = match &key {
+            Some(key) => self.memory.get_or_reserve(key).await.err(),
+            None => None,
+        };
+        let batch = RawBatch {
+            terms: self.terms(self.now()),
+            admission: Arc::clone(&self.creations) as Arc<dyn Admission>,
+            ops,
+            watched,
+            told_absent,
+            settings,
+        };
+        let outcome = self.timed(StoreOp::Update, self.store.run_raw(batch)).await.map_err(|error| {
+            self.metrics.creation(CreationOutcome::StoreError);
+            GatewayError::Unavailable(error)
+        })?;
+        self.ended(&outcome.ended);
+        for key in &outcome.moved {
+            self.memory.remove(key);
+        }
+        self.count_raw_outcome(&outcome);
+        for stored in outcome.written {
+            match reservation.take() {
+                Some(reservation) if Some(stored.key) == key => reservation.fill(&Arc::new(Entry::of(stored))),
+                _ => drop(self.memory.refresh(&stored)),
+            }
+        }
+        Ok(outcome.replies)
+    }
+
+    fn count_raw_outcome(&self, outcome: &RawOutcome) {
+        for _ in 0..outcome.created {
+            self.metrics.creation(CreationOutcome::Created);
+        }
+        for reply in outcome.replies.iter().flatten() {
+            match reply {
+                RawReply::Refused(RawRefusal::UserLimit { .. }) => self.metrics.creation(CreationOutcome::UserLimit),
+                RawReply::Refused(RawRefusal::CreationRate) => self.metrics.creation(CreationOutcome::CreationRate),
+                RawReply::Refused(RawRefusal::StorageFull) => self.metrics.creation(CreationOutcome::StorageFull),
+                RawReply::Refused(RawRefusal::TooLarge { .. }) => self.metrics.creation(CreationOutcome::TooLarge),
+                _ => {}
+            }
+        }
+        self.metrics.raw_writes(outcome.late, outcome.unknown);
+    }
+
+    /// A part of the names of a key space, behind a place.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unavailable`].
+    pub async fn scan_raw(&self, database: u16, after: u64, max: usize) -> Result<RawPage, GatewayError> {
+        let step = self.store.scan_raw(database, after, max, self.terms(self.now()));
+        self.timed(StoreOp::List, step).await.map_err(GatewayError::Unavailable)
+    }
+
+    /// How many keys a key space has.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unavailable`].
+    pub async fn count_raw(&self, database: u16) -> Result<u64, GatewayError> {
+        self.timed(StoreOp::List, self.store.count_raw(database)).await.map_err(GatewayError::Unavailable)
+    }
+
+    /// Hears of sessions that end from now on.
+    pub fn raw_ends(&self) -> broadcast::Receiver<RawEnd> {
+        self.ends.0.subscribe()
+    }
+}

@@ -1,0 +1,480 @@
+//! Keys that an app names itself, within the writer's transaction.
+
+use rusqlite::Connection;
+
+use super::plain::{self, Plain};
+use super::plan::{Plan, Room};
+use super::rows::{self, Clocks, Found, number};
+use super::steps::Steps;
+use super::tombstones;
+use crate::clock::Timestamp;
+use crate::session::identity::{Identity, Raw};
+use crate::session::{
+    Capacity, Content, EndReason, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName,
+};
+use crate::store::raw::run::{Held, NewValue, RawKeys, run};
+use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
+use crate::store::{MAX_DISPLACED, Terms};
+
+const REWRITE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3, content = ?4, data = ?5 WHERE row = ?1";
+const REASSIGN: &str = "UPDATE sessions SET user = ?2, size = ?3, bound = ?4 WHERE row = ?1";
+const USE: &str = "UPDATE sessions SET last_activity = ?2 WHERE row = ?1";
+const SET_DEADLINE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3 WHERE row = ?1";
+const RENAME: &str = "UPDATE sessions SET key = ?2, database = ?3, name = ?4, size = ?5, revision = ?6 WHERE row = ?1";
+
+/// Where a key is.
+#[derive(Clone)]
+pub(super) enum Place {
+    Session(Box<Found>),
+    Plain(i64, u64),
+}
+
+/// A batch at work.
+struct Work<'a> {
+    steps: &'a mut Steps,
+    batch: &'a RawBatch,
+    outcome: RawOutcome,
+}
+
+impl Steps {
+    pub(super) fn run_raw(&mut self, batch: &RawBatch) -> rusqlite::Result<RawOutcome> {
+        let mut work = Work { steps: self, batch, outcome: RawOutcome::default() };
+        for (name, revision) in &batch.watched {
+            if work.find(name)?.map_or(0, |held| held.revision) != *revision {
+                return Ok(work.outcome);
+            }
+        }
+        let replies = batch.ops.iter().map(|op| run(op, &mut work)).collect::<Result<_, _>>()?;
+        work.outcome.replies = Some(replies);
+        Ok(work.outcome)
+    }
+
+    /// Removes plain keys and tombstones whose time is over.
+    pub(super) fn tidy_raw(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<()> {
+        let freed = plain::delete_due(&self.conn, now, max)?;
+        if freed > 0 {
+            self.ledger.set_plain_bytes(self.ledger.plain_bytes() - freed);
+        }
+        tombstones::prune(&self.conn, now, max)
+    }
+}
+
+/// What is under a name.
+pub(super) fn load(conn: &Connection, name: &RawName, now: Timestamp) -> rusqlite::Result<Option<RawFound>> {
+    let key = name.key();
+    if let Some(stored) = rows::load(conn, &key)? {
+        return Ok(Some(RawFound::Session(stored)));
+    }
+    let plain = plain::find(conn, &key)?.map(|plain| plain.value);
+    Ok(plain.filter(|value| value.deadline.is_none_or(|at| at > now)).map(RawFound::Plain))
+}
+
+/// How many keys a key space has.
+pub(super) fn count(conn: &Connection, database: u16) -> rusqlite::Result<u64> {
+    let sql = "SELECT (SELECT count(*) FROM sessions INDEXED BY sessions_of_database WHERE database = ?1) + \
+               (SELECT count(*) FROM plain_keys INDEXED BY plain_keys_of_database WHERE database = ?1)";
+    conn.prepare_cached(sql)?.query_row([database], |row| rows::count(row, 0))
+}
+
+/// A part of the names of a key space. A place is a row's number, doubled, and for plain keys one more: they come after
+/// the sessions.
+pub(super) fn scan(
+    conn: &Connection,
+    database: u16,
+    after: u64,
+    max: usize,
+    terms: &Terms,
+) -> rusqlite::Result<RawPage> {
+    let clocks = clocks(terms);
+    let mut page = RawPage::default();
+    let limit = number(max.max(1));
+    let (row, in_sessions) = (number(after / 2), after.is_multiple_of(2));
+    if in_sessions {
+        let found = rows::of_database(conn, database, row, limit)?;
+        if let Some(last) = found.last().filter(|_| number(found.len()) == limit) {
+            page.next = last.row.unsigned_abs() * 2;
+        }
+        let live = found.into_iter().filter(|found| found.expired(&clocks).is_none());
+        page.keys = live.filter_map(|found| Some((found.name?, found.stored.content))).collect();
+        if page.next > 0 {
+            return Ok(page);
+        }
+    }
+    // The first page of plain keys comes with the last one of the sessions, so that no place is needed between them.
+    let plain = plain::of_database(conn, database, if in_sessions { 0 } else { row }, limit)?;
+    if let Some(last) = plain.last().filter(|_| number(plain.len()) == limit) {
+        page.next = last.row.unsigned_abs() * 2 + 1;
+    }
+    let live = plain.into_iter().filter(|key| key.deadline.is_none_or(|at| at > terms.now));
+    page.keys.extend(live.map(|key| (key.name, key.content)));
+    Ok(page)
+}
+
+fn clocks(terms: &Terms) -> Clocks {
+    Clocks { lifetimes: terms.lifetimes, now: terms.now, grace: terms.grace }
+}
+
+/// When a session ends, if the app has said so.
+fn deadline_of(session: &Session) -> Option<Timestamp> {
+    session
+        .absolute_timeout
+        .map(|own| Timestamp::from_millis(session.created_at.as_millis().saturating_add(own.as_millis())))
+}
+
+impl RawKeys for Work<'_> {
+    type Place = Place;
+    type Error = rusqlite::Error;
+
+    fn now(&self) -> Timestamp {
+        self.batch.terms.now
+    }
+
+    fn find(&mut self, name: &RawName) -> rusqlite::Result<Option<Held<Place>>> {
+        let key = name.key();
+        let terms = &self.batch.terms;
+        if let Some((found, data)) = rows::with_data(&self.steps.conn, &key)? {
+            if let Some((_, reason)) = found.expired(&clocks(terms)) {
+                self.end(found, reason)?;
+                return Ok(None);
+            }
+            let (content, revision) = (found.stored.content, found.stored.session.revision);
+            let deadline = deadline_of(&found.stored.session);
+            return Ok(Some(Held { content, data, deadline, revision, place: Place::Session(Box::new(found)) }));
+        }
+        let Some(Plain { row, size, value }) = plain::find(&self.steps.conn, &key)? else { return Ok(None) };
+        if value.deadline.is_some_and(|at| at <= terms.now) {
+            self.forget_plain(row, size)?;
+            return Ok(None);
+        }
+        let PlainValue { content, data, deadline, revision } = value;
+        Ok(Some(Held { content, data, deadline, revision, place: Place::Plain(row, size) }))
+    }
+
+    fn put(
+        &mut self,
+        name: &RawName,
+        held: Option<Held<Place>>,
+        new: NewValue,
+    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
+        if bytes > limit {
+            return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
+        }
+        let is_session = self.batch.settings.redis_door.rule_of(&name.name).is_some();
+        match held.map(|held| held.place) {
+            // What it is it stays until it ends, whatever the rules say by now.
+            Some(Place::Session(found)) => self.rewrite(&found, name, &new),
+            Some(Place::Plain(row, size)) if is_session => {
+                let outcome = self.create(name, new)?;
+                if outcome.is_ok() {
+                    self.forget_plain(row, size)?;
+                }
+                Ok(outcome)
+            }
+            None if is_session => self.create(name, new),
+            Some(Place::Plain(row, size)) => self.put_plain(name, Some((row, size)), new),
+            None => self.put_plain(name, None, new),
+        }
+    }
+
+    fn set_deadline(&mut self, name: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
+        let revision = self.steps.next_revision(self.now());
+        match held.place {
+            Place::Plain(row, _) => plain::set_deadline(&self.steps.conn, row, deadline, revision),
+            Place::Session(found) => {
+                let own = self.own_timeout(found.stored.session.created_at, deadline);
+                let mut statement = self.steps.conn.prepare_cached(SET_DEADLINE)?;
+                statement.execute((found.row, own.map(Timeout::as_millis), number(revision)))?;
+                drop(statement);
+                self.used(&found)?;
+                self.written(&name.key())
+            }
+        }
+    }
+
+    fn remove(&mut self, _: &RawName, held: Held<Place>) -> rusqlite::Result<()> {
+        match held.place {
+            Place::Plain(row, size) => self.forget_plain(row, size),
+            Place::Session(found) => self.end(*found, EndReason::Revoked),
+        }
+    }
+
+    fn rename(&mut self, from: &RawName, held: Held<Place>, to: &RawName) -> rusqlite::Result<()> {
+        let revision = self.steps.next_revision(self.now());
+        match held.place {
+            Place::Plain(row, size) => {
+                self.forget_plain(row, size)?;
+                let Held { content, data, deadline, .. } = held;
+                self.write_plain(to, None, &PlainValue { content, data, deadline, revision })
+            }
+            Place::Session(found) => {
+                let size = found.size - from.name.len() as u64 + to.name.len() as u64;
+                let mut statement = self.steps.conn.prepare_cached(RENAME)?;
+                let key = to.key();
+                statement.execute((
+                    found.row,
+                    key.as_bytes(),
+                    to.database,
+                    &to.name[..],
+                    number(size),
+                    number(revision),
+                ))?;
+                drop(statement);
+                self.steps.ledger.resize(found.size, size);
+                self.steps.bury(&found, EndReason::Revoked, self.now(), &self.batch.terms)?;
+                self.outcome.moved.push(found.stored.key);
+                self.outcome.written.retain(|stored| stored.key != found.stored.key);
+                self.written(&key)
+            }
+        }
+    }
+
+    fn bind(
+        &mut self,
+        name: &RawName,
+        held: Held<Place>,
+        user: Option<&UserName>,
+    ) -> rusqlite::Result<Result<bool, RawRefusal>> {
+        let Place::Session(found) = held.place else { return Ok(Ok(false)) };
+        if let Err(refusal) = self.assign(&found, user.cloned(), user.is_some(), found.size_without_user())? {
+            return Ok(Err(refusal));
+        }
+        self.written(&name.key())?;
+        Ok(Ok(true))
+    }
+}
+
+impl Found {
+    fn size_without_user(&self) -> u64 {
+        self.size - self.stored.session.user.as_ref().map_or(0, |user| user.as_str().len() as u64)
+    }
+}
+
+impl Work<'_> {
+    /// Gives a session a new value.
+    fn rewrite(&mut self, found: &Found, name: &RawName, new: &NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let identity = self.identify(name, new);
+        let before = found.stored.session.user.clone();
+        // A value that cannot be read does not say that the user has gone.
+        let user = if identity.known && !found.bound { identity.user } else { identity.user.or(before) };
+        let size = plain::size_of(name, &new.data);
+        let grown = (size + user.as_ref().map_or(0, |user| user.as_str().len() as u64)).saturating_sub(found.size);
+        if grown > 0 && !self.may_grow(grown)? {
+            return Ok(Err(RawRefusal::StorageFull));
+        }
+        if let Err(refusal) = self.assign(found, user, found.bound, size)? {
+            return Ok(Err(refusal));
+        }
+        let revision = self.steps.next_revision(self.now());
+        let own = self.own_timeout(found.stored.session.created_at, new.deadline);
+        let content = rows::content_number(new.content);
+        let values = (found.row, own.map(Timeout::as_millis), number(revision), content, &new.data[..]);
+        self.steps.conn.prepare_cached(REWRITE)?.execute(values)?;
+        self.used(found)?;
+        self.written(&name.key())?;
+        Ok(Ok(()))
+    }
+
+    /// Makes a new session.
+    fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let key = name.key();
+        let terms = self.batch.terms;
+        if let Some(tombstone) = tombstones::get(&self.steps.conn, &key, terms.now)? {
+            let told = self.batch.told_absent.iter().any(|&(told, at)| told == key && at >= tombstone.ended_at);
+            if tombstone.is_final || !told {
+                self.outcome.late += 1;
+                return Ok(Ok(()));
+            }
+        }
+        let identity = self.identify(name, &new);
+        if !self.steps.may_grow(terms.now)? {
+            return Ok(Err(RawRefusal::StorageFull));
+        }
+        if let Some(ip) = identity.ip
+            && !self.batch.admission.admit(ip, &self.batch.settings, terms.now)
+        {
+            return Ok(Err(RawRefusal::CreationRate));
+        }
+        let created_at = identity.created_at.map_or(terms.now, |at| at.min(terms.now));
+        let stored = StoredSession {
+            key,
+            session: Session {
+                id: SessionId::generate(terms.now, &*self.steps.generator),
+                user: identity.user,
+                created_at,
+                idle_timeout: None,
+                absolute_timeout: self.own_timeout(created_at, new.deadline),
+                revision: self.steps.next_revision(terms.now),
+                data: new.data,
+            },
+            last_activity: terms.now,
+            content: new.content,
+        };
+        let mark = self.steps.ledger.mark();
+        let mut plan = Plan::new(&self.steps.conn, &mut self.steps.ledger, clocks(&terms));
+        let refused = 'refused: {
+            if let Some(user) = &stored.session.user
+                && let Some(refusal) = plan_for_user(&mut plan, user, self.batch)?
+            {
+                break 'refused Some(refusal);
+            }
+            let capacity = self.batch.settings.limits.stored;
+            let mut room = Room::for_newcomer(&stored.session, capacity, MAX_DISPLACED);
+            room.bytes += name.name.len() as u64;
+            (!plan.room_for_newcomer(&stored, &room)?).then_some(RawRefusal::StorageFull)
+        };
+        let victims = plan.chosen();
+        if let Some(refusal) = refused {
+            self.steps.ledger.roll_back_to(mark);
+            return Ok(Err(refusal));
+        }
+        self.steps.insert(&stored, Some(name))?;
+        self.end_all(victims)?;
+        self.outcome.created += 1;
+        self.outcome.written.retain(|written| written.key != key);
+        self.outcome.written.push(stored);
+        Ok(Ok(()))
+    }
+
+    /// Whose a value is.
+    fn identify(&mut self, name: &RawName, new: &NewValue) -> Identity {
+        let Some(rule) = self.batch.settings.redis_door.rule_of(&name.name) else { return Identity::default() };
+        let identity = match new.content {
+            Content::Hash => rule.extract(Raw::Fields(&Fields::of(&new.data).into_iter().collect::<Vec<_>>())),
+            Content::Json | Content::Text => rule.extract(Raw::Value(&new.data)),
+        };
+        self.outcome.unknown += u64::from(!identity.known);
+        identity
+    }
+
+    /// Makes a session a user's, whose limit it then must keep, and gives it a size without the user's name.
+    fn assign(
+        &mut self,
+        found: &Found,
+        user: Option<UserName>,
+        bound: bool,
+        size: u64,
+    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let is_new = user != found.stored.session.user;
+        let size = size + user.as_ref().map_or(0, |user| user.as_str().len() as u64);
+        if !is_new && size == found.size && bound == found.bound {
+            return Ok(Ok(()));
+        }
+        if let Some(user) = user.as_ref().filter(|_| is_new) {
+            let mark = self.steps.ledger.mark();
+            let mut plan = Plan::new(&self.steps.conn, &mut self.steps.ledger, clocks(&self.batch.terms));
+            let refusal = plan_for_user(&mut plan, user, self.batch)?;
+            let victims = plan.chosen();
+            if let Some(refusal) = refusal {
+                self.steps.ledger.roll_back_to(mark);
+                return Ok(Err(refusal));
+            }
+            self.end_all(victims)?;
+        }
+        let mut holding = found.holding();
+        self.steps.ledger.remove(holding.clone());
+        (holding.user, holding.size) = (user, size);
+        let name = holding.user.as_ref().map(UserName::as_str);
+        self.steps.conn.prepare_cached(REASSIGN)?.execute((found.row, name, number(size), bound))?;
+        self.steps.ledger.add(holding);
+        Ok(Ok(()))
+    }
+
+    /// Whether the tier has room for so many bytes more.
+    fn may_grow(&mut self, bytes: u64) -> rusqlite::Result<bool> {
+        let Capacity { bytes: cap, .. } = self.batch.settings.limits.stored;
+        let fits = cap.is_none_or(|cap| self.steps.ledger.bytes() + bytes <= cap);
+        Ok(fits && self.steps.may_grow(self.batch.terms.now)?)
+    }
+
+    fn put_plain(
+        &mut self,
+        name: &RawName,
+        held: Option<(i64, u64)>,
+        new: NewValue,
+    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let now = self.now();
+        let more = plain::weight(plain::size_of(name, &new.data));
+        let less = held.map_or(0, |(_, size)| plain::weight(size));
+        let cap = self.batch.settings.redis_door.plain_bytes;
+        let fits = |work: &Self| work.steps.ledger.plain_bytes() - less + more <= cap;
+        if more > less {
+            if !fits(self) {
+                self.steps.tidy_raw(now, super::reserve::STEP_WHEN_FULL)?;
+            }
+            if !fits(self) || !self.steps.may_grow(now)? {
+                return Ok(Err(RawRefusal::StorageFull));
+            }
+        }
+        let revision = self.steps.next_revision(now);
+        let value = PlainValue { content: new.content, data: new.data, deadline: new.deadline, revision };
+        self.write_plain(name, held, &value)?;
+        Ok(Ok(()))
+    }
+
+    fn write_plain(&mut self, name: &RawName, held: Option<(i64, u64)>, value: &PlainValue) -> rusqlite::Result<()> {
+        match held {
+            Some((row, _)) => plain::replace(&self.steps.conn, row, name, value)?,
+            None => plain::insert(&self.steps.conn, name, value)?,
+        }
+        let less = held.map_or(0, |(_, size)| plain::weight(size));
+        let more = plain::weight(plain::size_of(name, &value.data));
+        self.steps.ledger.set_plain_bytes(self.steps.ledger.plain_bytes() - less + more);
+        Ok(())
+    }
+
+    fn forget_plain(&mut self, row: i64, size: u64) -> rusqlite::Result<()> {
+        plain::delete(&self.steps.conn, row)?;
+        self.steps.ledger.set_plain_bytes(self.steps.ledger.plain_bytes() - plain::weight(size));
+        Ok(())
+    }
+
+    /// A write is a use.
+    fn used(&mut self, found: &Found) -> rusqlite::Result<()> {
+        let (before, now) = (found.stored.last_activity, self.now());
+        if before < now {
+            self.steps.conn.prepare_cached(USE)?.execute((found.row, now.as_millis()))?;
+            self.steps.ledger.touch(before, now);
+        }
+        Ok(())
+    }
+
+    /// An own timeout that ends then, and no later than sessions may.
+    fn own_timeout(&self, created_at: Timestamp, deadline: Option<Timestamp>) -> Option<Timeout> {
+        let own = deadline?.since(created_at);
+        let longest = self.batch.terms.lifetimes.absolute_timeout;
+        Some(Timeout::of(longest.map_or(own, |longest| own.min(longest))))
+    }
+
+    fn end(&mut self, found: Found, reason: EndReason) -> rusqlite::Result<()> {
+        self.steps.ledger.remove(found.holding());
+        self.end_all(vec![(found, reason)])
+    }
+
+    fn end_all(&mut self, victims: Vec<(Found, EndReason)>) -> rusqlite::Result<()> {
+        let ended = self.steps.end_chosen(victims, &self.batch.terms)?;
+        self.outcome.written.retain(|written| !ended.iter().any(|ended| ended.key == written.key));
+        self.outcome.ended.extend(ended);
+        Ok(())
+    }
+
+    /// Notes how a session now is.
+    fn written(&mut self, key: &SessionKey) -> rusqlite::Result<()> {
+        let stored = rows::load(&self.steps.conn, key)?;
+        self.outcome.written.retain(|written| written.key != *key);
+        self.outcome.written.extend(stored);
+        Ok(())
+    }
+}
+
+/// Chooses whom one more session of a user costs theirs; or why there is to be none.
+fn plan_for_user(plan: &mut Plan<'_>, user: &UserName, batch: &RawBatch) -> rusqlite::Result<Option<RawRefusal>> {
+    plan.expired_of(user)?;
+    let limit = batch.settings.limits.per_user.of(user.as_str());
+    Ok(match limit {
+        Some(limit) if !plan.surplus_for_newcomer(user, limit)? => {
+            Some(RawRefusal::UserLimit { limit: limit.sessions })
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,383 @@
+//! What each operation means, in terms of what a store provides: the same for every store.
+
+use super::{Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
+use crate::clock::Timestamp;
+use crate::session::{Content, Fields, RawName, UserName};
+
+/// A key that is there, and where.
+#[derive(Clone)]
+pub struct Held<P> {
+    /// What its data is.
+    pub content: Content,
+    /// The value.
+    pub data: Box<[u8]>,
+    /// When it ends, if the app or a rule has said so.
+    pub deadline: Option<Timestamp>,
+    /// Changes with every write.
+    pub revision: u64,
+    /// Where the store has it.
+    pub place: P,
+}
+
+/// A value to be written.
+pub struct NewValue {
+    /// What its data is.
+    pub content: Content,
+    /// The value.
+    pub data: Box<[u8]>,
+    /// When it is to end.
+    pub deadline: Option<Timestamp>,
+}
+
+/// The keys of a store within one atomic step. An error means that the step is lost.
+#[expect(clippy::missing_errors_doc, reason = "one sentence says it of all")]
+pub trait RawKeys {
+    /// Where the store has a key.
+    type Place;
+    /// How the store fails.
+    type Error;
+
+    /// The time of the step.
+    fn now(&self) -> Timestamp;
+
+    /// What is under a name, unless its time is over.
+    fn find(&mut self, name: &RawName) -> Result<Option<Held<Self::Place>>, Self::Error>;
+
+    /// Writes a value under a name, in the place of what was found there just now. A late save is not written, and no
+    /// refusal.
+    fn put(
+        &mut self,
+        name: &RawName,
+        held: Option<Held<Self::Place>>,
+        new: NewValue,
+    ) -> Result<Result<(), RawRefusal>, Self::Error>;
+
+    /// Changes when a key ends, and nothing else.
+    fn set_deadline(
+        &mut self,
+        name: &RawName,
+        held: Held<Self::Place>,
+        deadline: Option<Timestamp>,
+    ) -> Result<(), Self::Error>;
+
+    /// Removes a key.
+    fn remove(&mut self, name: &RawName, held: Held<Self::Place>) -> Result<(), Self::Error>;
+
+    /// Moves a key to another name, where nothing is.
+    fn rename(&mut self, from: &RawName, held: Held<Self::Place>, to: &RawName) -> Result<(), Self::Error>;
+
+    /// Says whose a session is; `None`: what its value says. False if there is no session.
+    fn bind(
+        &mut self,
+        name: &RawName,
+        held: Held<Self::Place>,
+        user: Option<&UserName>,
+    ) -> Result<Result<bool, RawRefusal>, Self::Error>;
+}
+
+/// Does an operation.
+///
+/// # Errors
+/// If the store fails. What refuses the operation itself is a reply.
+pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
+    match op {
+        RawOp::Get(name) => {
+            Ok(text(keys.find(name)?).map_or_else(RawReply::Refused, |held| bytes(held.map(|it| it.data))))
+        }
+        RawOp::GetDel(name) => get_del(name, keys),
+        RawOp::GetEx(name, deadline) => get_ex(name, *deadline, keys),
+        RawOp::MGet(names) => {
+            let value = |name| Ok(keys.find(name)?.filter(|held| held.content != Content::Hash).map(|held| held.data));
+            Ok(RawReply::List(names.iter().map(value).collect::<Result<_, _>>()?))
+        }
+        RawOp::Set(set) => run_set(set, keys),
+        RawOp::Delete(names) => {
+            let mut deleted = 0;
+            for name in names {
+                if let Some(held) = keys.find(name)? {
+                    keys.remove(name, held)?;
+                    deleted += 1;
+                }
+            }
+            Ok(RawReply::Integer(deleted))
+        }
+        RawOp::Exists(names) => {
+            let mut there = 0;
+            for name in names {
+                there += i64::from(keys.find(name)?.is_some());
+            }
+            Ok(RawReply::Integer(there))
+        }
+        RawOp::Expire { name, at, condition, direction } => expire(name, *at, *condition, *direction, keys),
+        RawOp::Persist(name) => match keys.find(name)? {
+            Some(held) if held.deadline.is_some() => {
+                keys.set_deadline(name, held, None)?;
+                Ok(RawReply::Integer(1))
+            }
+            _ => Ok(RawReply::Integer(0)),
+        },
+        RawOp::TimeToLive(name) => {
+            let now = keys.now();
+            Ok(RawReply::TimeToLive(time_to_live(keys.find(name)?.map(|held| held.deadline), now)))
+        }
+        RawOp::Type(name) => Ok(RawReply::Type(keys.find(name)?.map(|held| held.content))),
+        RawOp::Rename { from, to } => rename(from, to, keys),
+        RawOp::DeleteIfEqual { name, value } => match text(keys.find(name)?) {
+            Err(refusal) => Ok(RawReply::Refused(refusal)),
+            Ok(Some(held)) if held.data == *value => {
+                keys.remove(name, held)?;
+                Ok(RawReply::Integer(1))
+            }
+            Ok(_) => Ok(RawReply::Integer(0)),
+        },
+        RawOp::HSet { name, pairs } => hash_set(name, pairs, keys),
+        RawOp::HGet(name, field) => Ok(match hash(keys.find(name)?) {
+            Err(refusal) => RawReply::Refused(refusal),
+            Ok(held) => bytes(held.and_then(|held| Fields::of(&held.data).get(field).map(Box::from))),
+        }),
+        RawOp::HMGet(name, fields) => Ok(match hash(keys.find(name)?) {
+            Err(refusal) => RawReply::Refused(refusal),
+            Ok(held) => {
+                let data = held.map(|held| held.data).unwrap_or_default();
+                RawReply::List(fields.iter().map(|field| Fields::of(&data).get(field).map(Box::from)).collect())
+            }
+        }),
+        RawOp::HGetAll(name) => Ok(match hash(keys.find(name)?) {
+            Err(refusal) => RawReply::Refused(refusal),
+            Ok(held) => RawReply::Fields(held.map(|held| held.data).unwrap_or_default()),
+        }),
+        RawOp::HDel(name, fields) => hash_delete(name, fields, keys),
+        RawOp::HIncrBy { name, field, by } => hash_add(name, field, *by, keys),
+        RawOp::Bind { name, user } => {
+            let Some(held) = keys.find(name)? else { return Ok(RawReply::Integer(0)) };
+            Ok(match keys.bind(name, held, user.as_ref())? {
+                Ok(bound) => RawReply::Integer(bound.into()),
+                Err(refusal) => RawReply::Refused(refusal),
+            })
+        }
+    }
+}
+
+/// How long a key still lives that ends then: `None`, if there is none.
+#[must_use]
+pub fn time_to_live(deadline: Option<Option<Timestamp>>, now: Timestamp) -> TimeToLive {
+    match deadline {
+        None => TimeToLive::Absent,
+        Some(None) => TimeToLive::Unlimited,
+        Some(Some(at)) => TimeToLive::Millis(at.as_millis().saturating_sub(now.as_millis()).max(0)),
+    }
+}
+
+fn bytes(value: Option<Box<[u8]>>) -> RawReply {
+    value.map_or(RawReply::Nil, RawReply::Bytes)
+}
+
+/// A key that must hold a text, if it is there.
+fn text<P>(held: Option<Held<P>>) -> Result<Option<Held<P>>, RawRefusal> {
+    match held {
+        Some(held) if held.content == Content::Hash => Err(RawRefusal::WrongType),
+        held => Ok(held),
+    }
+}
+
+/// A key that must hold a hash, if it is there.
+fn hash<P>(held: Option<Held<P>>) -> Result<Option<Held<P>>, RawRefusal> {
+    match held {
+        Some(held) if held.content != Content::Hash => Err(RawRefusal::WrongType),
+        held => Ok(held),
+    }
+}
+
+fn get_del<K: RawKeys>(name: &RawName, keys: &mut K) -> Result<RawReply, K::Error> {
+    Ok(match text(keys.find(name)?) {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(None) => RawReply::Nil,
+        Ok(Some(mut held)) => {
+            let data = std::mem::take(&mut held.data);
+            keys.remove(name, held)?;
+            RawReply::Bytes(data)
+        }
+    })
+}
+
+fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Result<RawReply, K::Error> {
+    Ok(match text(keys.find(name)?) {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(None) => RawReply::Nil,
+        Ok(Some(held)) => {
+            let data = held.data.clone();
+            match deadline {
+                Deadline::Keep => {}
+                Deadline::None if held.deadline.is_none() => {}
+                Deadline::None => keys.set_deadline(name, held, None)?,
+                Deadline::At(at) if at <= keys.now() => keys.remove(name, held)?,
+                Deadline::At(at) => keys.set_deadline(name, held, Some(at))?,
+            }
+            RawReply::Bytes(data)
+        }
+    })
+}
+
+fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error> {
+    let held = keys.find(&set.name)?;
+    let before = match &held {
+        Some(held) if set.get && held.content == Content::Hash => return Ok(RawReply::Refused(RawRefusal::WrongType)),
+        Some(held) if set.get => Some(held.data.clone()),
+        _ => None,
+    };
+    let meets = match set.condition {
+        Condition::Always => true,
+        Condition::IfAbsent => held.is_none(),
+        Condition::IfPresent => held.is_some(),
+    };
+    if !meets {
+        return Ok(bytes(before));
+    }
+    let deadline = match set.deadline {
+        Deadline::None => None,
+        Deadline::Keep => held.as_ref().and_then(|held| held.deadline),
+        Deadline::At(at) => Some(at),
+    };
+    let done = if deadline.is_some_and(|at| at <= keys.now()) {
+        if let Some(held) = held {
+            keys.remove(&set.name, held)?;
+        }
+        Ok(())
+    } else {
+        keys.put(&set.name, held, NewValue { content: Content::Text, data: set.value.clone(), deadline })?
+    };
+    Ok(match done {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(()) if set.get => bytes(before),
+        Ok(()) => RawReply::Done,
+    })
+}
+
+fn expire<K: RawKeys>(
+    name: &RawName,
+    at: Timestamp,
+    condition: Condition,
+    direction: Direction,
+    keys: &mut K,
+) -> Result<RawReply, K::Error> {
+    let Some(held) = keys.find(name)? else { return Ok(RawReply::Integer(0)) };
+    let may = match condition {
+        Condition::Always => true,
+        Condition::IfAbsent => held.deadline.is_none(),
+        Condition::IfPresent => held.deadline.is_some(),
+    };
+    let goes = match direction {
+        Direction::Any => true,
+        Direction::Later => held.deadline.is_some_and(|before| at > before),
+        Direction::Earlier => held.deadline.is_none_or(|before| at < before),
+    };
+    if !may || !goes {
+        return Ok(RawReply::Integer(0));
+    }
+    if at <= keys.now() {
+        keys.remove(name, held)?;
+    } else {
+        keys.set_deadline(name, held, Some(at))?;
+    }
+    Ok(RawReply::Integer(1))
+}
+
+fn rename<K: RawKeys>(from: &RawName, to: &RawName, keys: &mut K) -> Result<RawReply, K::Error> {
+    let Some(held) = keys.find(from)? else { return Ok(RawReply::Refused(RawRefusal::NoSuchKey)) };
+    if from != to {
+        if let Some(there) = keys.find(to)? {
+            keys.remove(to, there)?;
+        }
+        keys.rename(from, held, to)?;
+    }
+    Ok(RawReply::Done)
+}
+
+/// Puts the fields of a hash back; one without any is gone.
+fn put_hash<K: RawKeys>(
+    name: &RawName,
+    held: Option<Held<K::Place>>,
+    fields: &[(&[u8], &[u8])],
+    keys: &mut K,
+) -> Result<Result<(), RawRefusal>, K::Error> {
+    match held {
+        Some(held) if fields.is_empty() => keys.remove(name, held).map(Ok),
+        held => {
+            let deadline = held.as_ref().and_then(|held| held.deadline);
+            let data = Fields::write(fields.iter().copied());
+            keys.put(name, held, NewValue { content: Content::Hash, data, deadline })
+        }
+    }
+}
+
+fn hash_set<K: RawKeys>(name: &RawName, pairs: &[Pair], keys: &mut K) -> Result<RawReply, K::Error> {
+    let held = match hash(keys.find(name)?) {
+        Err(refusal) => return Ok(RawReply::Refused(refusal)),
+        Ok(held) => held,
+    };
+    let data = held.as_ref().map(|held| held.data.clone()).unwrap_or_default();
+    let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
+    let before = fields.len();
+    for (field, value) in pairs {
+        match fields.iter_mut().find(|(name, _)| *name == &field[..]) {
+            Some(there) => there.1 = value,
+            None => fields.push((field, value)),
+        }
+    }
+    let new = fields.len() - before;
+    Ok(match put_hash(name, held, &fields, keys)? {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(()) => RawReply::Integer(i64::try_from(new).unwrap_or(i64::MAX)),
+    })
+}
+
+fn hash_delete<K: RawKeys>(name: &RawName, doomed: &[Box<[u8]>], keys: &mut K) -> Result<RawReply, K::Error> {
+    let held = match hash(keys.find(name)?) {
+        Err(refusal) => return Ok(RawReply::Refused(refusal)),
+        Ok(None) => return Ok(RawReply::Integer(0)),
+        Ok(Some(held)) => held,
+    };
+    let data = held.data.clone();
+    let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
+    let before = fields.len();
+    fields.retain(|(field, _)| !doomed.iter().any(|doomed| doomed[..] == **field));
+    let gone = before - fields.len();
+    if gone > 0
+        && let Err(refusal) = put_hash(name, Some(held), &fields, keys)?
+    {
+        return Ok(RawReply::Refused(refusal));
+    }
+    Ok(RawReply::Integer(i64::try_from(gone).unwrap_or(i64::MAX)))
+}
+
+fn hash_add<K: RawKeys>(name: &RawName, field: &[u8], by: i64, keys: &mut K) -> Result<RawReply, K::Error> {
+    let held = match hash(keys.find(name)?) {
+        Err(refusal) => return Ok(RawReply::Refused(refusal)),
+        Ok(held) => held,
+    };
+    let data = held.as_ref().map(|held| held.data.clone()).unwrap_or_default();
+    let before = match Fields::of(&data).get(field) {
+        None => 0,
+        Some(value) => match number(value) {
+            Some(number) => number,
+            None => return Ok(RawReply::Refused(RawRefusal::NotAnInteger)),
+        },
+    };
+    let Some(after) = before.checked_add(by) else { return Ok(RawReply::Refused(RawRefusal::Overflow)) };
+    let value = after.to_string();
+    let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
+    match fields.iter_mut().find(|(name, _)| *name == field) {
+        Some(there) => there.1 = value.as_bytes(),
+        None => fields.push((field, value.as_bytes())),
+    }
+    Ok(match put_hash(name, held, &fields, keys)? {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(()) => RawReply::Integer(after),
+    })
+}
+
+/// A number as Redis takes it: in its only form, without sign, zeros or spaces that need not be.
+fn number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+}
