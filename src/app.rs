@@ -14,6 +14,7 @@ use crate::config::settings::{Address, Settings, StoreSettings};
 use crate::config::{self, ContentHash, Loaded, Problems, ReadError, Watcher};
 use crate::doors::admin::{AdminService, Phase, Readiness};
 use crate::doors::http::Api;
+use crate::doors::resp::door::{self, Access, RedisDoor};
 use crate::doors::serve::h1::Http;
 use crate::doors::serve::{BindError, ServeLimits, Serving, Surroundings, bind};
 use crate::gateway::{Gateway, Parts};
@@ -93,6 +94,7 @@ pub struct Sidecar {
     readiness: Arc<Readiness>,
     reloads: Arc<Reloads>,
     api: Serving,
+    redis: Option<Serving>,
     admin: Serving,
     stop_api: Shutdown,
     stop_background: Shutdown,
@@ -111,6 +113,7 @@ impl Sidecar {
         let settings = Arc::new(configuration.settings());
         let listen = &settings.listen;
         let api = bind(&listen.api, listen.event_loops)?;
+        let redis = listen.redis.as_ref().map(|address| bind(address, listen.event_loops)).transpose()?;
         let admin = bind(&listen.admin, 1)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -144,6 +147,8 @@ impl Sidecar {
         let surroundings =
             |drain: Drain| Surroundings { limits, metrics: Arc::clone(&metrics), clock: Arc::clone(&clock), drain };
         let key = listen.api_key.clone();
+        let access =
+            Access { user: listen.redis_user.clone(), password: listen.redis_password.clone().or_else(|| key.clone()) };
         let readiness = Arc::new(Readiness::default());
         let config = {
             let gateway = Arc::clone(&gateway);
@@ -159,8 +164,21 @@ impl Sidecar {
         let starting = |source| RunError::System { doing: "starting the event loops", source };
         let admin = admin.serve(&Arc::new(Http(admin_service)), &surroundings(drain_admin)).map_err(starting)?;
         let api_service = Api::new(Arc::clone(&gateway), key, limits);
-        let api = api.serve(&Arc::new(Http(api_service)), &surroundings(drain_api)).map_err(starting)?;
+        let api = api.serve(&Arc::new(Http(api_service)), &surroundings(drain_api.clone())).map_err(starting)?;
+        let redis = redis.map(|redis| {
+            let port = match redis.address() {
+                Address::Tcp(address) => address.port(),
+                Address::Unix(_) => 0,
+            };
+            let door = RedisDoor::new(Arc::clone(&gateway), access, port);
+            let surroundings = Surroundings { limits: door::limits(), ..surroundings(drain_api) };
+            redis.serve(&Arc::new(door), &surroundings).map_err(starting)
+        });
+        let redis = redis.transpose()?;
         readiness.enter(Phase::Serving);
+        if let Some(redis) = &redis {
+            tracing::info!(redis = %redis.address(), "serving the Redis protocol");
+        }
         tracing::info!(api = %api.address(), admin = %admin.address(), store = store.kind(), "serving");
         Ok(Self {
             gateway,
@@ -168,6 +186,7 @@ impl Sidecar {
             readiness,
             reloads,
             api,
+            redis,
             admin,
             stop_api,
             stop_background,
@@ -181,6 +200,12 @@ impl Sidecar {
     #[must_use]
     pub fn api_address(&self) -> &Address {
         self.api.address()
+    }
+
+    /// Where the Redis door listens, if there is one.
+    #[must_use]
+    pub fn redis_address(&self) -> Option<&Address> {
+        self.redis.as_ref().map(Serving::address)
     }
 
     /// Where the admin door listens.
@@ -203,6 +228,10 @@ impl Sidecar {
         self.readiness.enter(Phase::Draining);
         self.stop_api.begin();
         let api = self.api.finished(Door::Api).await;
+        let redis = match self.redis {
+            Some(redis) => redis.finished(Door::Redis).await,
+            None => Ok(()),
+        };
         self.stop_background.begin();
         let background = self.background.await;
         self.watching.abort();
@@ -210,7 +239,7 @@ impl Sidecar {
         self.stop_admin.begin();
         let admin = self.admin.finished(Door::Admin).await;
         drop(self.gateway);
-        api.and(admin).map_err(|error| RunError::Internal(error.to_string()))?;
+        api.and(redis).and(admin).map_err(|error| RunError::Internal(error.to_string()))?;
         background.map_err(|error| RunError::Internal(format!("background work has failed: {error}")))?;
         tracing::info!("stopped; everything is saved");
         Ok(())

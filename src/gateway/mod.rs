@@ -152,6 +152,11 @@ impl Gateway {
         self.settings.load()
     }
 
+    /// Where events are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.clock.now().at

@@ -204,6 +204,8 @@ label! {
         Api = "api",
         /// The admin listener.
         Admin = "admin",
+        /// The Redis door.
+        Redis = "redis",
     }
 }
 label! {

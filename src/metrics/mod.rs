@@ -236,6 +236,19 @@ impl Metrics {
         self.families.requests.inc((door, outcome));
     }
 
+    /// So many requests were answered.
+    pub fn requests(&self, door: Door, outcome: RequestOutcome, count: u64) {
+        if count > 0 {
+            self.families.requests.add((door, outcome), count);
+        }
+    }
+
+    /// Connections that are open.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+    pub fn connections_open(&self, door: Door) -> u64 {
+        self.families.connections.get(door) as u64
+    }
+
     /// Takes new figures of what is held.
     pub fn publish(&self, snapshot: Snapshot) {
         snapshot.show(&self.families);

@@ -9,6 +9,7 @@
 //! when a command comes in, but its arguments only when it runs, which inside of `MULTI` is later.
 
 pub mod command;
+pub mod door;
 pub mod frame;
 pub mod number;
 pub mod reply;

@@ -1,0 +1,518 @@
+//! Commands about keys: what they ask of the gateway, and how its answers read.
+
+use super::client::{Client, WATCHED};
+use super::{Command, CommandError, Name, RedisDoor, Step, Writer, errors, say_about_the_connection};
+use crate::clock::Timestamp;
+use crate::doors::resp::command::{self, Lifetime, Scan, Script};
+use crate::doors::resp::frame::{Arguments, KeptArguments};
+use crate::doors::resp::server;
+use crate::gateway::raw::{RawRequest, RawView};
+use crate::gateway::{GatewayError, MemoryLookUp, Slide};
+use crate::metrics::labels::RequestOutcome;
+use crate::session::{Content, Fields, RawName, SessionKey, glob};
+use crate::store::raw::{Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run};
+
+/// Keys that one step of `SCAN` looks at most, however many are asked for.
+const SCANNED: u64 = 1_000;
+/// Bytes that one answer to `MGET` may have.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a command finds under a key.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    content: Content,
+    data: &'a [u8],
+    deadline: Option<Timestamp>,
+}
+
+impl<'a> Value<'a> {
+    fn of(view: &'a RawView) -> Self {
+        Self { content: view.content(), data: view.data(), deadline: view.deadline() }
+    }
+
+    /// The fields, if it is a hash.
+    fn fields(self) -> Option<Fields<'a>> {
+        (self.content == Content::Hash).then(|| Fields::of(self.data))
+    }
+}
+
+/// The key that a command reads, and whether that counts as use; `None`: it does something else.
+fn reads<'a>(command: &Command<'a>) -> Option<(&'a [u8], Slide)> {
+    Some(match *command {
+        Command::Get { key } | Command::HGet { key, .. } | Command::HMGet { key, .. } | Command::HGetAll { key } => {
+            (key, Slide::Touch)
+        }
+        Command::Ttl { key, .. } | Command::Type { key } => (key, Slide::Peek),
+        _ => return None,
+    })
+}
+
+/// Answers a command that reads a key.
+fn answer_read(command: &Command<'_>, value: Option<Value<'_>>, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
+    let fields = match value {
+        None => Some(Fields::of(&[])),
+        Some(value) => value.fields(),
+    };
+    match (command, value, fields) {
+        (Command::Get { .. }, None, _) => to.null(),
+        (Command::Get { .. }, Some(value), None) => to.bulk(value.data),
+        (Command::HGet { field, .. }, _, Some(fields)) => bulk_or_null(fields.get(field), to),
+        (Command::HMGet { fields: wanted, .. }, _, Some(fields)) => {
+            to.array(wanted.len());
+            for field in wanted.iter() {
+                bulk_or_null(fields.get(field), to);
+            }
+        }
+        (Command::HGetAll { .. }, _, Some(fields)) => map(fields, to),
+        (Command::Ttl { in_milliseconds, .. }, value, _) => {
+            let left = run::time_to_live(value.map(|value| value.deadline), now);
+            time_to_live(left, *in_milliseconds, to);
+        }
+        (Command::Type { .. }, value, _) => type_of(value.map(|value| value.content), to),
+        _ => {
+            to.error(errors::WRONG_TYPE);
+            return RequestOutcome::Refused;
+        }
+    }
+    RequestOutcome::Ok
+}
+
+fn bulk_or_null(value: Option<&[u8]>, to: &mut Writer<'_>) {
+    match value {
+        Some(value) => to.bulk(value),
+        None => to.null(),
+    }
+}
+
+fn map(fields: Fields<'_>, to: &mut Writer<'_>) {
+    to.map(fields.into_iter().count());
+    for (field, value) in fields {
+        to.bulk(field);
+        to.bulk(value);
+    }
+}
+
+fn time_to_live(left: TimeToLive, in_milliseconds: bool, to: &mut Writer<'_>) {
+    to.integer(match left {
+        TimeToLive::Absent => -2,
+        TimeToLive::Unlimited => -1,
+        TimeToLive::Millis(left) if in_milliseconds => left,
+        TimeToLive::Millis(left) => left.saturating_add(500) / 1_000,
+    });
+}
+
+fn type_of(content: Option<Content>, to: &mut Writer<'_>) {
+    to.simple(match content {
+        None => "none",
+        Some(Content::Hash) => "hash",
+        Some(Content::Json | Content::Text) => "string",
+    });
+}
+
+/// What a command that changes keys, or stands in a transaction, asks of the store.
+fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
+    let name = |key: &[u8]| RawName::new(database, key);
+    let names = |keys: &Arguments<'_>| keys.iter().map(name).collect();
+    let boxed = |parts: &Arguments<'_>| parts.iter().map(Box::from).collect();
+    Ok(match command {
+        Command::Get { key } => RawOp::Get(name(key)),
+        Command::GetDel { key } => RawOp::GetDel(name(key)),
+        Command::GetEx(get) => match get.lifetime {
+            Ok(lifetime) => RawOp::GetEx(name(get.key), deadline_of(lifetime, now)?),
+            // Said only if there is a value: see `answer_op`.
+            Err(_) => RawOp::Get(name(get.key)),
+        },
+        Command::MGet { keys } => RawOp::MGet(names(keys)),
+        Command::Set(set) => RawOp::Set(RawSet {
+            name: name(set.key),
+            value: set.value.into(),
+            condition: condition_of(set.condition),
+            deadline: deadline_of(set.lifetime, now)?,
+            get: set.get,
+        }),
+        Command::SetNx { key, value } => RawOp::Set(RawSet {
+            name: name(key),
+            value: Box::from(*value),
+            condition: Condition::IfAbsent,
+            deadline: Deadline::None,
+            get: false,
+        }),
+        Command::Del { keys } => RawOp::Delete(names(keys)),
+        Command::Exists { keys } | Command::Touch { keys } => RawOp::Exists(names(keys)),
+        Command::Expire(expire) => RawOp::Expire {
+            name: name(expire.key),
+            at: expire.expiry.deadline(now)?,
+            condition: condition_of(expire.condition),
+            direction: match (expire.only_later, expire.only_earlier) {
+                (true, _) => Direction::Later,
+                (_, true) => Direction::Earlier,
+                _ => Direction::Any,
+            },
+        },
+        Command::Persist { key } => RawOp::Persist(name(key)),
+        Command::Ttl { key, .. } => RawOp::TimeToLive(name(key)),
+        Command::Type { key } => RawOp::Type(name(key)),
+        Command::Rename { from, to } => RawOp::Rename { from: name(from), to: name(to) },
+        Command::HSet { key, pairs, .. } => {
+            let mut parts = pairs.iter();
+            let pairs = std::iter::from_fn(|| Some((parts.next()?.into(), parts.next()?.into())));
+            RawOp::HSet { name: name(key), pairs: pairs.collect() }
+        }
+        Command::HGet { key, field } => RawOp::HGet(name(key), Box::from(*field)),
+        Command::HMGet { key, fields } => RawOp::HMGet(name(key), boxed(fields)),
+        Command::HGetAll { key } => RawOp::HGetAll(name(key)),
+        Command::HDel { key, fields } => RawOp::HDel(name(key), boxed(fields)),
+        Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: name(key), field: Box::from(*field), by: *by },
+        Command::Eval { script: Script::CompareAndDelete, keys, arguments } if !keys.is_empty() => {
+            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.get(0).unwrap_or_default().into() }
+        }
+        // Another script is as unknown by its text as by its hash: there is no Lua here.
+        Command::Eval { .. } => return Err(CommandError::NoScript),
+        _ => return Err(CommandError::Syntax),
+    })
+}
+
+fn condition_of(condition: command::Condition) -> Condition {
+    match condition {
+        command::Condition::Always => Condition::Always,
+        command::Condition::IfAbsent => Condition::IfAbsent,
+        command::Condition::IfPresent => Condition::IfPresent,
+    }
+}
+
+fn deadline_of<'a>(lifetime: Lifetime, now: Timestamp) -> Result<Deadline, CommandError<'a>> {
+    Ok(match lifetime {
+        Lifetime::Forever => Deadline::None,
+        Lifetime::Keep => Deadline::Keep,
+        Lifetime::Until(expiry) => Deadline::At(expiry.deadline(now)?),
+    })
+}
+
+/// Answers a command by what its operation came to.
+fn answer_op(command: &Command<'_>, reply: RawReply, to: &mut Writer<'_>) -> RequestOutcome {
+    match (command, reply) {
+        (_, RawReply::Refused(refusal)) => {
+            answer_refusal(refusal, to);
+            return RequestOutcome::Refused;
+        }
+        (Command::GetEx(get), RawReply::Bytes(value)) => match &get.lifetime {
+            Ok(_) => to.bulk(&value),
+            Err(error) => {
+                error.reply(to);
+                return RequestOutcome::Refused;
+            }
+        },
+        (Command::SetNx { .. }, reply) => to.integer(i64::from(reply == RawReply::Done)),
+        (Command::HSet { answers_count: false, .. }, RawReply::Integer(_)) | (_, RawReply::Done) => to.ok(),
+        (Command::Ttl { in_milliseconds, .. }, RawReply::TimeToLive(left)) => {
+            time_to_live(left, *in_milliseconds, to);
+        }
+        (_, RawReply::TimeToLive(left)) => time_to_live(left, true, to),
+        (_, RawReply::Nil) => to.null(),
+        (_, RawReply::Integer(number)) => to.integer(number),
+        (_, RawReply::Bytes(value)) => to.bulk(&value),
+        (_, RawReply::List(values)) => {
+            to.array(values.len());
+            for value in values {
+                bulk_or_null(value.as_deref(), to);
+            }
+        }
+        (_, RawReply::Fields(data)) => map(Fields::of(&data), to),
+        (_, RawReply::Type(content)) => type_of(content, to),
+    }
+    RequestOutcome::Ok
+}
+
+fn answer_refusal(refusal: RawRefusal, to: &mut Writer<'_>) {
+    match refusal {
+        RawRefusal::WrongType => to.error(errors::WRONG_TYPE),
+        RawRefusal::NoSuchKey => to.error(errors::NO_SUCH_KEY),
+        RawRefusal::NotAnInteger => to.error(errors::HASH_VALUE_NOT_AN_INTEGER),
+        RawRefusal::Overflow => to.error(errors::OVERFLOW),
+        RawRefusal::StorageFull => to.error(errors::OUT_OF_MEMORY),
+        RawRefusal::CreationRate => to.error("ERR this client creates sessions too fast"),
+        RawRefusal::UserLimit { limit } => {
+            to.error(&format!("ERR the user has as many sessions as allowed ({limit})"));
+        }
+        RawRefusal::TooLarge { bytes, limit } => {
+            to.error(&format!("ERR the value has {bytes} bytes; limits.session_bytes allows {limit}"));
+        }
+    }
+}
+
+/// Answers that the gateway could not do it.
+fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
+    match error {
+        GatewayError::StorageFull => to.error(errors::OUT_OF_MEMORY),
+        error => to.error(&format!("ERR {error}")),
+    }
+    RequestOutcome::Failed
+}
+
+impl RedisDoor {
+    /// Answers a command that reads what memory holds; `None`: it is none.
+    pub(super) fn read_at_once(&self, client: &mut Client, command: &Command<'_>, out: &mut Vec<u8>) -> Option<Step> {
+        let (key, slide) = reads(command)?;
+        let key = SessionKey::of_raw(client.database, key);
+        let view = match self.gateway.look_up_in_memory(&key, slide) {
+            MemoryLookUp::Hit(view) => Some(view),
+            MemoryLookUp::Expired => None,
+            MemoryLookUp::Absent => return Some(Step::Later),
+        };
+        let now = self.gateway.now();
+        if view.is_none() {
+            client.told_absent(key, now);
+        }
+        let view = view.map(RawView::Session);
+        let to = &mut Writer::new(out, client.protocol);
+        Some(Step::Done(answer_read(command, view.as_ref().map(Value::of), now, to)))
+    }
+
+    /// Answers a command that has to be waited for.
+    pub(super) async fn answer_later(
+        &self,
+        client: &mut Client,
+        arguments: Arguments<'_>,
+        out: &mut Vec<u8>,
+    ) -> RequestOutcome {
+        let command = match Command::of(arguments) {
+            Ok(command) => command,
+            Err(error) => {
+                error.reply(&mut Writer::new(out, client.protocol));
+                return RequestOutcome::Refused;
+            }
+        };
+        let answered = match command {
+            Command::MGet { keys } => self.get_many(client, keys, out).await,
+            Command::Exists { keys } => self.count_there(client, keys, Slide::Peek, out).await,
+            Command::Touch { keys } => self.count_there(client, keys, Slide::Touch, out).await,
+            Command::DbSize => self.gateway.count_raw(client.database).await.map(|keys| {
+                Writer::new(out, client.protocol).integer(i64::try_from(keys).unwrap_or(i64::MAX));
+                RequestOutcome::Ok
+            }),
+            Command::Scan(scan) => self.scan(client, scan, out).await,
+            Command::Info { sections } => {
+                let about = self.about().await;
+                server::info(&mut Writer::new(out, client.protocol), &about, sections);
+                Ok(RequestOutcome::Ok)
+            }
+            Command::Watch { keys } => self.watch(client, keys, out).await,
+            Command::Exec => self.run_transaction(client, out).await,
+            _ => match reads(&command) {
+                Some((key, slide)) => self.read(client, &command, key, slide, out).await,
+                None => self.change(client, &command, out).await,
+            },
+        };
+        answered.unwrap_or_else(|error| answer_failure(&error, &mut Writer::new(out, client.protocol)))
+    }
+
+    async fn look_up(&self, client: &mut Client, key: &[u8], slide: Slide) -> Result<Option<RawView>, GatewayError> {
+        let name = RawName::new(client.database, key);
+        let view = self.gateway.look_up_raw(&name, slide).await?;
+        if view.is_none() {
+            client.told_absent(name.key(), self.gateway.now());
+        }
+        Ok(view)
+    }
+
+    async fn read(
+        &self,
+        client: &mut Client,
+        command: &Command<'_>,
+        key: &[u8],
+        slide: Slide,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestOutcome, GatewayError> {
+        let view = self.look_up(client, key, slide).await?;
+        let to = &mut Writer::new(out, client.protocol);
+        Ok(answer_read(command, view.as_ref().map(Value::of), self.gateway.now(), to))
+    }
+
+    async fn get_many(
+        &self,
+        client: &mut Client,
+        keys: Arguments<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestOutcome, GatewayError> {
+        let mut views = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for key in keys.iter() {
+            let view = self.look_up(client, key, Slide::Touch).await?;
+            bytes += view.as_ref().map_or(0, |view| view.data().len());
+            if bytes > ANSWER_BYTES {
+                let error = "ERR the answer would be larger than 16 MiB; ask for fewer keys at once";
+                Writer::new(out, client.protocol).error(error);
+                return Ok(RequestOutcome::Refused);
+            }
+            views.push(view);
+        }
+        let mut to = Writer::new(out, client.protocol);
+        to.array(views.len());
+        for view in &views {
+            bulk_or_null(view.as_ref().filter(|view| view.content() != Content::Hash).map(RawView::data), &mut to);
+        }
+        Ok(RequestOutcome::Ok)
+    }
+
+    async fn count_there(
+        &self,
+        client: &mut Client,
+        keys: Arguments<'_>,
+        slide: Slide,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestOutcome, GatewayError> {
+        let mut there = 0;
+        for key in keys.iter() {
+            there += usize::from(self.look_up(client, key, slide).await?.is_some());
+        }
+        Writer::new(out, client.protocol).count(there);
+        Ok(RequestOutcome::Ok)
+    }
+
+    async fn scan(&self, client: &Client, scan: Scan<'_>, out: &mut Vec<u8>) -> Result<RequestOutcome, GatewayError> {
+        let count = usize::try_from(scan.count.min(SCANNED)).unwrap_or(1);
+        let page = self.gateway.scan_raw(client.database, scan.cursor, count).await?;
+        let wanted = |(name, content): &&(RawName, Content)| {
+            let kind: &[u8] = if *content == Content::Hash { b"hash" } else { b"string" };
+            scan.pattern.is_none_or(|pattern| glob::matches(pattern, &name.name))
+                && scan.of_type.is_none_or(|of_type| of_type.eq_ignore_ascii_case(kind))
+        };
+        let names: Vec<_> = page.keys.iter().filter(wanted).map(|(name, _)| &name.name).collect();
+        let mut to = Writer::new(out, client.protocol);
+        to.array(2);
+        to.bulk(page.next.to_string().as_bytes());
+        to.array(names.len());
+        for name in names {
+            to.bulk(name);
+        }
+        Ok(RequestOutcome::Ok)
+    }
+
+    async fn watch(
+        &self,
+        client: &mut Client,
+        keys: Arguments<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestOutcome, GatewayError> {
+        if client.more().watched.len() + keys.len() > WATCHED {
+            Writer::new(out, client.protocol).error("ERR too many watched keys: 1,024 at most");
+            return Ok(RequestOutcome::Refused);
+        }
+        for key in keys.iter() {
+            let name = RawName::new(client.database, key);
+            if !client.more().watched.iter().any(|(watched, _)| *watched == name) {
+                let revision = self.gateway.look_up_raw(&name, Slide::Peek).await?.map_or(0, |view| view.revision());
+                client.more().watched.push((name, revision));
+            }
+        }
+        Writer::new(out, client.protocol).ok();
+        Ok(RequestOutcome::Ok)
+    }
+
+    async fn change(
+        &self,
+        client: &mut Client,
+        command: &Command<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<RequestOutcome, GatewayError> {
+        let op = match op_of(command, client.database, self.gateway.now()) {
+            Ok(op) => op,
+            Err(error) => {
+                error.reply(&mut Writer::new(out, client.protocol));
+                return Ok(RequestOutcome::Refused);
+            }
+        };
+        let request = RawRequest { ops: vec![op], watched: vec![], told_absent: client.knows_absent() };
+        let replies = self.gateway.run_raw(request).await?;
+        let reply = replies.and_then(|mut replies| replies.pop()).unwrap_or(RawReply::Nil);
+        Ok(answer_op(command, reply, &mut Writer::new(out, client.protocol)))
+    }
+
+    /// Runs what was queued since `MULTI`, as one step.
+    async fn run_transaction(&self, client: &mut Client, out: &mut Vec<u8>) -> Result<RequestOutcome, GatewayError> {
+        let (queued, watched) = client.take_transaction();
+        let (before, now) = (client.database, self.gateway.now());
+        // Each command is an operation, or answered already.
+        let mut ops = Vec::with_capacity(queued.len());
+        let mut parts = Vec::with_capacity(queued.len());
+        for kept in &queued {
+            parts.push(part_of_transaction(client, kept, now, &mut ops));
+        }
+        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
+        let replies = self.gateway.run_raw(request).await;
+        let mut to = Writer::new(out, client.protocol);
+        let Some(replies) = replies.inspect_err(|_| client.database = before)? else {
+            client.database = before;
+            to.null_array();
+            return Ok(RequestOutcome::Ok);
+        };
+        to.array(parts.len());
+        let mut replies = replies.into_iter();
+        for part in parts {
+            match part {
+                Part::Said(bytes) => out.extend_from_slice(&bytes),
+                Part::Op(command) => {
+                    let reply = replies.next().unwrap_or(RawReply::Nil);
+                    answer_op(&command, reply, &mut Writer::new(out, client.protocol));
+                }
+            }
+        }
+        Ok(RequestOutcome::Ok)
+    }
+}
+
+/// What a command of a transaction adds to the operations, or is answered.
+fn part_of_transaction<'k>(
+    client: &mut Client,
+    kept: &'k KeptArguments,
+    now: Timestamp,
+    ops: &mut Vec<RawOp>,
+) -> Part<'k> {
+    let mut said = Vec::new();
+    let arguments = kept.get();
+    let parsed = Name::of(&arguments).and_then(|name| name.parse(arguments));
+    let refused = match parsed {
+        Err(error) => error,
+        Ok(command) => match say_about_the_connection(client, &command, &mut said) {
+            Step::Done(_) | Step::Close => return Part::Said(said),
+            Step::Later if !may_be_queued(&command) => {
+                Writer::new(&mut said, client.protocol).error("ERR Command not allowed inside a transaction");
+                return Part::Said(said);
+            }
+            Step::Later => match op_of(&command, client.database, now) {
+                Ok(op) => {
+                    ops.push(op);
+                    return Part::Op(command);
+                }
+                Err(error) => error,
+            },
+        },
+    };
+    refused.reply(&mut Writer::new(&mut said, client.protocol));
+    Part::Said(said)
+}
+
+/// A command of a transaction.
+enum Part<'k> {
+    /// Its answer is known.
+    Said(Vec<u8>),
+    /// The store's next reply is its answer.
+    Op(Command<'k>),
+}
+
+/// Whether a transaction can do it as one step with others: what is about keys, and no listing of them.
+fn may_be_queued(command: &Command<'_>) -> bool {
+    !matches!(
+        command,
+        Command::Hello(_)
+            | Command::Auth { .. }
+            | Command::Info { .. }
+            | Command::DbSize
+            | Command::Scan(_)
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::PSubscribe { .. }
+            | Command::PUnsubscribe { .. }
+            | Command::Unwatch
+    )
+}

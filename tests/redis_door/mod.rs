@@ -1,0 +1,3 @@
+//! The Redis door: what session libraries send, and what they are answered.
+
+mod sessions;

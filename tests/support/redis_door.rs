@@ -1,0 +1,120 @@
+//! The Redis door on a free port, in this process.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sessgate::config::settings::{Address, Secret};
+use sessgate::doors::resp::door::{self, Access, RedisDoor};
+use sessgate::doors::serve::{ServeLimits, Serving, Surroundings, bind};
+use sessgate::metrics::labels::Door;
+use sessgate::shutdown::Shutdown;
+
+use super::gateway::TestGateway;
+
+/// How long an answer may take before it counts as missing.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A door that is open.
+pub struct TestRedisDoor {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    serving: Serving,
+}
+
+impl TestRedisDoor {
+    /// One without a password, with one event loop.
+    pub fn open(gateway: &TestGateway) -> Self {
+        Self::with(gateway, None, door::limits())
+    }
+
+    /// One that asks for a user and a password, if they are given.
+    pub fn with(gateway: &TestGateway, access: Option<(&str, &str)>, limits: ServeLimits) -> Self {
+        let bound = bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), 1).expect("a free port");
+        let Address::Tcp(address) = *bound.address() else { unreachable!("it was bound to TCP") };
+        let access = access.map_or_else(Access::default, |(user, password)| Access {
+            user: Some(user.to_owned()),
+            password: Some(Secret::new(password.into())),
+        });
+        let door = RedisDoor::new(Arc::clone(&gateway.gateway), access, address.port());
+        let (shutdown, drain) = Shutdown::new();
+        let surroundings = Surroundings {
+            limits,
+            metrics: Arc::clone(&gateway.metrics),
+            clock: Arc::clone(&gateway.clock) as _,
+            drain,
+        };
+        let serving = bound.serve(&Arc::new(door), &surroundings).expect("threads");
+        Self { address, shutdown, serving }
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> RedisClient {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("TCP");
+        RedisClient { stream }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Drains it.
+    pub async fn close(self) {
+        self.shutdown.begin();
+        self.serving.finished(Door::Redis).await.expect("no loop has failed");
+    }
+}
+
+/// A connection to it.
+pub struct RedisClient {
+    pub stream: TcpStream,
+}
+
+impl RedisClient {
+    /// Sends a command of words.
+    pub fn send(&mut self, words: &[&[u8]]) {
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        self.stream.write_all(&request).expect("it is read");
+    }
+
+    /// Reads exactly the bytes that are expected, and says what came instead if they do not.
+    #[track_caller]
+    pub fn expect(&mut self, expected: &str) {
+        let mut answer = vec![0; expected.len()];
+        let mut got = 0;
+        while got < answer.len() && expected.as_bytes().starts_with(&answer[..got]) {
+            match self.stream.read(&mut answer[got..]) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => got += count,
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&answer[..got]), expected);
+    }
+
+    /// Sends a command, in words with blanks between them, and reads its answer.
+    #[track_caller]
+    pub fn call(&mut self, command: &str, expected: &str) {
+        let words: Vec<_> = command.split(' ').map(str::as_bytes).collect();
+        self.send(&words);
+        self.expect(expected);
+    }
+
+    /// Waits until the other side has closed the connection.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        let mut rest = Vec::new();
+        let read = self.stream.read_to_end(&mut rest);
+        let reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(read.is_ok() || reset, "{read:?}");
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    }
+}
