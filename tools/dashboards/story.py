@@ -24,8 +24,10 @@ from typing import Any
 import yaml
 
 from tools.pages import shorten
+from tools.processes import wait_until
 from tools.scenarios import Frame, Report, Scenario, Timing, play
 from tools.scenarios.faults import BadReload, Hang, HookDown, StoreDown
+from tools.scenarios.gate import Gate
 from tools.scenarios.place import overlaid
 from tools.scenarios.plan import Act, Call, address, evenly, merged
 from tools.scenarios.shapes import LOGINS, daily, visits
@@ -36,7 +38,13 @@ JOB, NAMESPACE = "sessgate", "shop"
 MISSED_SCRAPES = 3.0
 """Scrapes that fail for certain while a sidecar hangs: the first may be under way, and each is given up after an interval."""
 STORE_DEADLINE = 11.0
-"""Seconds that a store must be held for calls to fail: each waits for 5, in its turn."""
+"""Seconds for which a store is held at least: a change is given up after 5, and tried once more; a look-up after 2."""
+STRANGERS = 1.0
+"""Look-ups a second with tokens that nobody has, while the store is held: memory answers none of them."""
+DROPPED = 'sessgate_hook_deliveries_total{result="dropped"}'
+"""Notices that were given up."""
+PATIENCE = 20.0
+"""Seconds that trouble lasts at most beyond its time, until it is seen."""
 
 
 @dataclass(frozen=True)
@@ -188,46 +196,93 @@ def played(story: Story) -> Iterator[Played]:
         stack.callback(prometheus.close)
         remember(prometheus, story, start)
         prometheus.start()
-        reports = asyncio.run(_play(story, first, second, hook))
+        reports = asyncio.run(_play(story, prometheus, first, second, hook))
         yield Played(prometheus, start, time.time(), reports)
 
 
-async def _play(story: Story, first: Sidecar, second: Sidecar, hook: HookDown) -> tuple[Report, ...]:
+async def _play(
+    story: Story, prometheus: Prometheus, first: Sidecar, second: Sidecar, hook: HookDown
+) -> tuple[Report, ...]:
     """Traffic on both, and what breaks."""
     frame = Frame(story.seed, Timing.of(story.length), story.scale)
     calm_frame = Frame(story.seed + 1, Timing.of(story.length), story.scale / 2)
     night = Scenario("night", "Everything in one night.", story.trouble, "all panels move")
     calm = Scenario("calm", "The other sidecar.", story.hoard, "a heavy user")
+    clock = _Clock(story, time.monotonic())
     async with asyncio.TaskGroup() as tasks:
         playing = [tasks.create_task(play(night, frame, place=first)), tasks.create_task(play(calm, calm_frame, place=second))]
-        tasks.create_task(_operate(story, first, second, hook))
-    return tuple(task.result() for task in playing)
+        tasks.create_task(_operate(clock, first, second))
+        tasks.create_task(_deafen(clock, first, hook))
+        breaking = tasks.create_task(_break(clock, prometheus, second))
+    return (*(task.result() for task in playing), breaking.result())
 
 
-async def _operate(story: Story, first: Sidecar, second: Sidecar, hook: HookDown) -> None:
-    """What operators do, and what happens to machines: at the shares of the length that stand here."""
-    begun = time.monotonic()
-    mistake, hang, store = BadReload(first), Hang(second), StoreDown(second)
+@dataclass(frozen=True)
+class _Clock:
+    """When a story has begun, by the monotonic clock."""
+
+    story: Story
+    begun: float
+
+    async def until(self, share: float) -> None:
+        """Waits for a share of the length."""
+        await asyncio.sleep(max(0.0, self.begun + self.story.at(share) - time.monotonic()))
+
+
+async def _operate(clock: _Clock, first: Sidecar, second: Sidecar) -> None:
+    """What apps and operators do: leases that nobody gives back, a new configuration, and later a mistake in it."""
     limits = {"limits": {"leases": {"per_user": 2}}}
+    await clock.until(0.2)
+    for _ in range(2):
+        await asyncio.to_thread(http_text, f"{first.api}/v1/users/ada/leases", b"{}")
+    await clock.until(0.45)
+    for sidecar in (first, second):
+        sidecar.configure(overlaid(sidecar.config, limits))
+    await clock.until(0.8)
+    BadReload(first).begin()
 
-    def lease() -> None:
-        for _ in range(2):
-            http_text(f"{first.api}/v1/users/ada/leases", data=b"{}")
 
-    def reload() -> None:
-        for sidecar in (first, second):
-            sidecar.configure(overlaid(sidecar.config, limits))
+async def _deafen(clock: _Clock, first: Sidecar, hook: HookDown) -> None:
+    """The app's endpoint goes down, for as long as it takes to give up a notice at least."""
+    await clock.until(0.37)
+    await asyncio.to_thread(hook.begin)
+    await clock.until(0.5)
+    await asyncio.to_thread(wait_until, "a notice is given up", lambda: first.metric(DROPPED), PATIENCE)
+    await asyncio.to_thread(hook.end)
 
-    awake = 0.56 + max(0.04, MISSED_SCRAPES * story.scrape / story.length)
-    store_back = awake + 0.02 + max(0.02, STORE_DEADLINE / story.length)
-    acts = [
-        (0.2, lease), (0.37, hook.begin), (0.45, reload), (0.5, hook.end), (0.56, hang.begin), (awake, hang.end),
-        (awake + 0.02, store.begin), (store_back, store.end), (max(0.8, store_back), mistake.begin),
-    ]
+
+async def _break(clock: _Clock, prometheus: Prometheus, second: Sidecar) -> Report:
+    """A sidecar hangs until Prometheus has noticed, and later loses its store: each as long as it takes to be seen."""
+    story, hang, store = clock.story, Hang(second), StoreDown(second)
+    held = max(story.at(0.02), STORE_DEADLINE)
     try:
-        for share, act in acts:
-            await asyncio.sleep(max(0.0, begun + story.at(share) - time.monotonic()))
-            await asyncio.to_thread(act)
+        await clock.until(0.56)
+        hang.begin()
+        await asyncio.sleep(max(story.at(0.04), MISSED_SCRAPES * story.scrape))
+        await asyncio.to_thread(prometheus.wait_for, "up == 0", PATIENCE)
+        hang.end()
+        await asyncio.sleep(story.at(0.02))
+        store.begin()
+        async with asyncio.TaskGroup() as tasks:
+            strange = tasks.create_task(_strangers(story, second.api, held))
+            await asyncio.sleep(held)
+            store.end()
+        return strange.result()
     finally:
         hang.end()
         store.close()
+
+
+async def _strangers(story: Story, api: str, length: float) -> Report:
+    """Look-ups with tokens that nobody has: each must ask the store, whatever memory holds."""
+    gate = Gate(api)
+    report = Report("strangers", story.seed, seconds=length, answers=gate.tally)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in evenly(0.0, length, STRANGERS):
+                tasks.create_task(gate.call("look up", "GET", "/v1/session", token=f"sg_{report.sent:043}"))
+                report.sent += 1
+                await asyncio.sleep(1 / STRANGERS)
+    finally:
+        gate.close()
+    return report

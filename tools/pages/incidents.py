@@ -16,7 +16,8 @@ class Incident:
     """One incident, which happens to a job of its own, named after it.
 
     `muted`: alerts that must fire and be inhibited. `number`: what the description must show, as a pattern.
-    `also`: what pages before it, in this order. `before`, `during`: minutes of calm and of trouble, in the rules' time.
+    `also`: what pages before it, in this order. `lesser`: other names of the same cause, each of which the page may have
+    before it is this alert or after it was, but never beside it, and without another call. `before`, `during`: minutes of calm and of trouble, in the rules' time.
     `least`: real seconds of trouble that it takes at any factor. `fixed`: real seconds until it can be seen at any
     factor: 5 s of service discovery, or a locked store, which is given up after 5 s, twice. `people`: factor on the traffic.
     `sweep_minutes`: the interval of the sweep. `vanishes`: the job is taken out of Prometheus.
@@ -29,6 +30,7 @@ class Incident:
     number: str = r"\d"
     muted: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    lesser: tuple[str, ...] = ()
     before: float = 20
     during: float = 15
     least: float = 0
@@ -42,6 +44,10 @@ PERCENT = r"\b\d+(\.\d+)?%"
 DURATION = r"\b\d+(\.\d+)?(ms|s|m|h|d)\b"
 RATE = r"\b\d+(\.\d+)?(m|k|µ)? sessions a second"
 
+ROOM = ("SessgateCapImminent", "SessgateSessionsDisplaced")
+"""What may be true a little before a cap is reached, if it takes longer, and after: of sessions ended for want of room the
+last quarter of an hour is told, whereas a cap that was raised is not reached any more at once."""
+
 PAGES = (
     Incident("down", "SessgateDown", "crash", number=r"127\.0\.0\.1:\d+"),
     Incident("hung", "SessgateDown", "hang", number=r"127\.0\.0\.1:\d+"),
@@ -53,6 +59,7 @@ PAGES = (
         number=PERCENT,
         during=30,
         muted=("SessgateCapImminent", "SessgateNearCap"),
+        lesser=ROOM,
     ),
     Incident("cap-imminent", "SessgateCapImminent", "leak", number=DURATION, during=60),
     Incident(
@@ -94,6 +101,7 @@ WARNINGS = (
         during=40,
         muted=("SessgateNearCap",),
         also=("SessgateCapImminent",),
+        lesser=ROOM[1:],
     ),
     Incident(
         "store-cold",

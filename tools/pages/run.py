@@ -32,6 +32,13 @@ class Course:
     report: Report | None = None
     told: list[tuple[float, str, str]] = field(default_factory=list)
     """(when, receiver, alert) for each alert that began to fire in a notification."""
+    beside: set[tuple[str, str]] = field(default_factory=set)
+    """(alert, other) for each alert that began to fire, or went on to, in a notification in which the other did as well.
+    One that is muted from now on may stand in the notification of what mutes it, not in the next."""
+    calls: int = 0
+    """How often the phone rang: a group that told the pager of nothing began to tell of something."""
+    is_open: bool = False
+    """Whether the pager still has something that fires."""
     resolved: dict[str, float] = field(default_factory=dict)
     muted: set[str] = field(default_factory=set)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -54,22 +61,47 @@ class Course:
         return at - self.report.relief if at and self.report else None
 
 
-def notifications(
-    pages: Sequence[Page], job: str
-) -> tuple[list[tuple[float, str, str]], dict[str, float], dict[str, Mapping[str, str]]]:
-    """What a job's notifications say: alerts as they begin, when each was last resolved, and their annotations."""
-    firing: dict[str, set[str]] = {}
-    told, resolved, annotations = [], {}, {}
+@dataclass
+class Notifications:
+    """What a job's notifications say. Fields as in a course; `annotations` are the last ones of each alert.
+
+    Pagers keep one incident for each group of Alertmanager's, by its key: they ring when it opens. A notification that
+    names another alert while something still fires changes its text, and rings nobody.
+    """
+
+    told: list[tuple[float, str, str]] = field(default_factory=list)
+    beside: set[tuple[str, str]] = field(default_factory=set)
+    calls: int = 0
+    resolved: dict[str, float] = field(default_factory=dict)
+    annotations: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    firing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """What fires now, by receiver and key of the group."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pager has something that fires."""
+        return any(names for (receiver, _), names in self.firing.items() if receiver == "page")
+
+    def add(self, page: Page) -> None:
+        """Takes in the next one."""
+        receiver, key = page.payload["receiver"], page.payload["groupKey"]
+        before, now = self.firing.get((receiver, key), set()), {alert["labels"]["alertname"] for alert in page.firing}
+        self.calls += receiver == "page" and bool(now) and not before
+        self.told += [(page.at, receiver, name) for name in sorted(now - before)]
+        self.beside |= {(name, other) for name in now - before for other in now - {name}}
+        self.beside |= {(name, other) for name in now & before for other in now & before - {name}}
+        self.resolved.update({name: page.at for name in before - now})
+        self.annotations.update({alert["labels"]["alertname"]: alert["annotations"] for alert in page.firing})
+        self.firing[receiver, key] = now
+
+
+def notifications(pages: Sequence[Page], job: str) -> Notifications:
+    """Those of a job, read in their order."""
+    read = Notifications()
     for page in pages:
-        if page.payload.get("groupLabels", {}).get("job") != job:
-            continue
-        receiver = page.payload["receiver"]
-        before, now = firing.get(receiver, set()), {alert["labels"]["alertname"] for alert in page.firing}
-        told += [(page.at, receiver, name) for name in sorted(now - before)]
-        resolved.update({name: page.at for name in before - now})
-        annotations.update({alert["labels"]["alertname"]: alert["annotations"] for alert in page.firing})
-        firing[receiver] = now
-    return told, resolved, annotations
+        if page.payload.get("groupLabels", {}).get("job") == job:
+            read.add(page)
+    return read
 
 
 def timing_of(incident: Incident, factor: float) -> Timing:
@@ -88,13 +120,14 @@ async def _live(stack: Stack, incident: Incident, seed: int) -> Course:
 
 
 def _await_resolved(stack: Stack, incident: Incident) -> None:
-    """Returns when the alert is resolved, or when it should have been: the verdict is passed later."""
+    """Returns when the alert is resolved and nothing pages, or when it should have been: the verdict is passed later."""
     patience = max(LEAST_WAIT, RESOLVE_MINUTES * 60 / stack.factor)
 
     def is_over(page: Page) -> bool:
         if page.payload.get("groupLabels", {}).get("job") != incident.name:
             return False
-        return incident.alert in notifications(stack.pager.pages(), incident.name)[1]
+        read = notifications(stack.pager.pages(), incident.name)
+        return incident.alert in read.resolved and not read.is_open
 
     try:
         stack.pager.await_page(is_over, patience)
@@ -127,9 +160,11 @@ async def _live_all(
         raise error
     for course in courses:
         name = course.incident.name
-        course.told, course.resolved, annotations = notifications(stack.pager.pages(), name)
+        read = notifications(stack.pager.pages(), name)
+        course.told, course.resolved, course.beside = read.told, read.resolved, read.beside
+        course.calls, course.is_open = read.calls, read.is_open
         course.muted = muted.get(name, set())
-        course.annotations = annotations.get(course.incident.alert, {})
+        course.annotations = read.annotations.get(course.incident.alert, {})
         course.problems = judge(course)
     return courses
 
@@ -137,13 +172,9 @@ async def _live_all(
 def judge(course: Course) -> list[str]:
     """What is wrong with a course; empty if everything is right."""
     incident = course.incident
-    pages = [alert for _, receiver, alert in course.told if receiver == "page"]
     if not incident.alert:
         return [f"{alert} was told to {receiver}" for _, receiver, alert in course.told]
-    problems = []
-    wanted = [*incident.also, incident.alert] if incident.severity == CRITICAL else []
-    if pages != wanted:
-        problems.append(f"pages: {pages or 'none'}, wanted {wanted or 'none'}")
+    problems = judge_pages(course)
     receiver = "page" if incident.severity == CRITICAL else "team"
     times = sum(alert == incident.alert and to == receiver for _, to, alert in course.told)
     if times != 1:
@@ -155,12 +186,31 @@ def judge(course: Course) -> list[str]:
         problems.append(f"{incident.alert} was not resolved")
     told = {alert for at, _, alert in course.told}
     for alert in incident.muted:
-        if alert in told:
+        if alert in told - {*incident.lesser}:
             problems.append(f"{alert} was told, but is to be muted")
         elif alert not in course.muted:
             problems.append(f"{alert} was not seen muted")
     if times:
         problems += judge_text(incident, course.annotations)
+    return problems
+
+
+def judge_pages(course: Course) -> list[str]:
+    """Whether the pager was told of what it should be, in one incident, and never of one cause by two names at once."""
+    incident, problems = course.incident, []
+    wanted = [*incident.also, incident.alert] if incident.severity == CRITICAL else []
+    pages = [alert for _, receiver, alert in course.told if receiver == "page" and alert not in incident.lesser]
+    if pages != wanted:
+        problems.append(f"pages: {pages or 'none'}, wanted {wanted or 'none'}")
+    if course.calls > len(wanted) or (wanted and not course.calls):
+        problems.append(f"the phone rang {course.calls} times")
+    problems += [
+        f"{one} was told beside {other}"
+        for one, other in sorted(course.beside)
+        if one in incident.lesser and other == incident.alert
+    ]
+    if course.is_open:
+        problems.append("the pager was not told that all is over")
     return problems
 
 
