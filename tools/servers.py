@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import urllib.error
 import urllib.parse
@@ -69,6 +70,8 @@ class Sidecar(Server):
         self.config: dict[str, Any] = dict(config or {})
         self.store_path = store or self.directory / "data"
         self.api_target = self.target = "127.0.0.1:0"
+        self.redis_target: str | None = None
+        """Where the Redis door is, if `listen.redis` asks for one."""
         self._bound = (self.api_target, self.target)
         self.config_path = self.directory / "config.yaml"
         self.configure(self.config)
@@ -117,6 +120,8 @@ class Sidecar(Server):
     def _await_ready(self, process: Process) -> None:
         line = process.wait_line(r"serving api=(\S+) admin=(\S+)")
         self.api_target, self.target = line[1], line[2]
+        if door := re.search(r"serving the Redis protocol redis=(\S+)", process.log()):
+            self.redis_target = door[1]
         wait_until("the sidecar is ready", lambda: answers(self.admin + "/readyz"))
         note = {"api": self.api, "admin": self.admin, "pid": process.pid}
         paths = {"config": str(self.config_path), "store": str(self.store_path)}
