@@ -9,12 +9,12 @@ use serde_json::{Value as Json, json};
 use super::effective;
 use super::env::escape;
 use super::keys::{
-    HOOK_ATTEMPTS, HOOK_MAX_AGE, HOOK_TIMEOUT, LOG_FORMATS, LOG_LEVELS, ON_EXCESS, ON_STALE, USER_LABELS,
+    FORMATS, HOOK_ATTEMPTS, HOOK_MAX_AGE, HOOK_TIMEOUT, LOG_FORMATS, LOG_LEVELS, ON_EXCESS, ON_STALE, USER_LABELS,
 };
 use super::kinds::Kind;
 use super::settings::{
-    CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, Secret, Settings, StoreSettings,
-    TopUsers,
+    CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, RedisDoor, Secret, SessionRule,
+    Settings, StoreSettings, TopUsers,
 };
 use super::units::{show_duration, show_size};
 use crate::session::{Capacity, Lifetimes, UserLimits};
@@ -74,7 +74,7 @@ pub fn classify(old: &Settings, new: &Settings) -> Change {
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shown<'a> {
-    /// As it would be typed: a number, a word, text, null, or a table.
+    /// As it would be typed: a number, a word, text, null, a table, or a list.
     Plain(Json),
     /// A secret: compared, never shown.
     Secret(&'a Secret),
@@ -93,13 +93,14 @@ pub(super) struct Entry<'a> {
 
 /// Every key with its value, in the order of the file: always the same keys.
 pub(super) fn entries(settings: &Settings) -> Vec<Entry<'_>> {
-    let Settings { listen, store, lifetimes, limits, hooks, redis_door: _, top_users, log } = settings;
+    let Settings { listen, store, lifetimes, limits, hooks, redis_door, top_users, log } = settings;
     let mut all = listen_entries(listen).to_vec();
     let StoreSettings::Embedded { path } = store;
     all.push(restart("store.embedded.path", text(&path.to_string_lossy())));
     all.extend(lifetime_entries(lifetimes));
     all.extend(limit_entries(limits));
     all.extend(hook_entries(hooks));
+    all.extend(redis_door_entries(redis_door));
     let TopUsers { count, label } = top_users;
     all.extend([live("top_users.count", json!(count)), live("top_users.label", USER_LABELS.show(label))]);
     let Log { level, format } = log;
@@ -107,12 +108,16 @@ pub(super) fn entries(settings: &Settings) -> Vec<Entry<'_>> {
     all
 }
 
-fn listen_entries(listen: &Listen) -> [Entry<'_>; 4] {
-    let Listen { api, admin, api_key, event_loops, .. } = listen;
+fn listen_entries(listen: &Listen) -> [Entry<'_>; 7] {
+    let Listen { api, admin, redis, redis_user, own_redis_password, api_key, event_loops } = listen;
+    let secret_file = |path, of: Option<_>| Entry { path, class: Class::NeedsRestart, value: secret(of) };
     [
         restart("listen.api", text(&api.to_string())),
         restart("listen.admin", text(&admin.to_string())),
-        Entry { path: "listen.api_key_file", class: Class::NeedsRestart, value: secret(api_key.as_ref()) },
+        restart("listen.redis", json!(redis.as_ref().map(|redis| text(&redis.to_string())))),
+        restart("listen.redis_user", json!(redis_user.as_deref().map(text))),
+        secret_file("listen.redis_password_file", own_redis_password.as_ref()),
+        secret_file("listen.api_key_file", api_key.as_ref()),
         restart("listen.event_loops", json!(event_loops)),
     ]
 }
@@ -173,6 +178,26 @@ fn hook_entries(hooks: &Hooks) -> [Entry<'_>; 5] {
         live("hooks.session_closed.max_attempts", json!(max_attempts)),
         live("hooks.session_closed.max_age", json!(show_duration(max_age))),
     ]
+}
+
+fn redis_door_entries(redis_door: &RedisDoor) -> [Entry<'_>; 3] {
+    let RedisDoor { sessions, tombstone, plain_bytes } = redis_door;
+    [
+        live("redis_door.sessions", sessions.iter().map(session_rule).collect()),
+        live("redis_door.tombstone", json!(show_duration(*tombstone))),
+        live("redis_door.plain_bytes", json!(show_size(*plain_bytes))),
+    ]
+}
+
+/// A rule without what it leaves to be found.
+fn session_rule(SessionRule { pattern, rule }: &SessionRule) -> Json {
+    let mut shown = json!({ "match": text(pattern), "format": FORMATS.show(&rule.format()) });
+    for (name, path) in [("user", rule.user()), ("ip", rule.ip()), ("created", rule.created())] {
+        if let Some(path) = path {
+            shown[name] = text(&path.to_string());
+        }
+    }
+    shown
 }
 
 fn live(path: &'static str, value: Json) -> Entry<'static> {

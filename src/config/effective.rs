@@ -62,6 +62,10 @@ pub(super) fn inline(value: &Shown<'_>) -> String {
                 .collect();
             format!("{{{}}}", entries.join(", "))
         }
+        Shown::Plain(Json::Array(items)) => {
+            let items: Vec<_> = items.iter().map(|item| inline(&Shown::Plain(item.clone()))).collect();
+            format!("[{}]", items.join(", "))
+        }
         // JSON is YAML.
         Shown::Plain(other) => other.to_string(),
     }

@@ -7,20 +7,28 @@ use std::time::Duration;
 
 use super::env::Lookup;
 use super::kinds::{
-    AddressKind, CountKind, DurationKind, Nullable, PathKind, SecretFileKind, SizeKind, UrlKind, WordKind,
+    AddressKind, CountKind, DurationKind, Nullable, PathKind, SecretFileKind, SizeKind, TextKind, UrlKind,
+    ValuePathKind, WordKind,
 };
 use super::problem::Problem;
 use super::reader::{Declared, Reader, Section};
 use super::settings::{
     Address, CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, LogFormat, LogLevel,
-    RedisDoor, Settings, StoreSettings, TopUserLabel, TopUsers,
+    RedisDoor, SessionRule, Settings, StoreSettings, TopUserLabel, TopUsers,
 };
-use super::units::{show_duration, show_size};
+use super::together;
 use super::yaml::Node;
-use crate::session::{Capacity, Lifetimes, OnExcess, UserLimits, UserName};
+use crate::session::identity::{Format, Rule};
+use crate::session::{Capacity, Lifetimes, OnExcess, UserLimits, UserName, glob};
 
 /// The most users with a limit of their own: about what a file of the largest size can hold.
 const MAX_OVERRIDES: usize = 10_000;
+
+/// The most rules for the keys of the Redis door: every key is held against them in turn.
+const MAX_SESSION_RULES: usize = 64;
+
+/// The longest name of a user of the Redis door.
+const MAX_REDIS_USER_BYTES: usize = 256;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -51,6 +59,17 @@ pub(super) const ON_EXCESS: WordKind<OnExcess> = WordKind(&[
 /// The words for what becomes of a stale session.
 pub(super) const ON_STALE: WordKind<bool> = WordKind(&[("keep", false), ("close", true)]);
 
+/// The words for how the values of sessions are written.
+pub(super) const FORMATS: WordKind<Format> = WordKind(&[
+    ("auto", Format::Auto),
+    ("json", Format::Json),
+    ("msgpack", Format::MessagePack),
+    ("django", Format::Django),
+    ("php", Format::Php),
+    ("ruby", Format::Ruby),
+    ("hash", Format::Hash),
+]);
+
 /// The words for how a user is named in a metric label.
 pub(super) const USER_LABELS: WordKind<TopUserLabel> =
     WordKind(&[("hash", TopUserLabel::Hash), ("plain", TopUserLabel::Plain), ("none", TopUserLabel::None)]);
@@ -71,7 +90,7 @@ pub(super) const LOG_FORMATS: WordKind<LogFormat> = WordKind(&[("text", LogForma
 pub(super) fn read(root: Option<Node>, env: Lookup<'_>, problems: Vec<Problem>) -> (Settings, Vec<Problem>) {
     let mut reader = Reader::new(env, problems);
     let settings = reader.document(root, settings);
-    check_together(&mut reader, &settings);
+    together::check(&mut reader, &settings);
     (settings, reader.problems())
 }
 
@@ -83,14 +102,14 @@ pub(super) fn declared() -> Vec<Declared> {
 }
 
 fn settings(root: &mut Section<'_, '_>) -> Settings {
-    root.later(&["redis_door", "authz"]);
+    root.later(&["authz"]);
     Settings {
         listen: root.section("listen", "The listeners.", listen),
         store: root.section("store", "The storage tier: exactly one kind.", store),
         lifetimes: root.section("lifetimes", "When sessions end, and how often the sweep looks.", lifetimes),
         limits: root.section("limits", "How much there may be.", limits),
         hooks: root.section("hooks", "Whom to tell.", hooks),
-        redis_door: RedisDoor { sessions: Vec::new(), tombstone: Duration::from_secs(60), plain_bytes: 64 << 20 },
+        redis_door: root.section("redis_door", "What the keys are that come through the Redis door.", redis_door),
         top_users: root.section("top_users", "How the heaviest users show in metrics.", |top_users| TopUsers {
             count: top_users.key("count", "How many are shown.", &CountKind { min: 1, max: 100 }, 10),
             label: top_users.key(
@@ -108,7 +127,6 @@ fn settings(root: &mut Section<'_, '_>) -> Settings {
 }
 
 fn listen(listen: &mut Section<'_, '_>) -> Listen {
-    listen.later(&["redis"]);
     let loopback = |port| Address::Tcp(([127, 0, 0, 1], port).into());
     Listen {
         api: listen.key(
@@ -117,10 +135,25 @@ fn listen(listen: &mut Section<'_, '_>) -> Listen {
             &AddressKind,
             loopback(8480),
         ),
-        redis: None,
-        redis_user: None,
-        redis_password: None,
         admin: listen.key("admin", "Where metrics, health and reload are served.", &AddressKind, loopback(9480)),
+        redis: listen.key(
+            "redis",
+            "Where the Redis protocol is spoken: `host:port`, or `unix:/path`; null: nowhere.",
+            &Nullable(AddressKind),
+            None,
+        ),
+        redis_user: listen.key(
+            "redis_user",
+            "The user that clients of the Redis door must give; null: any, or none.",
+            &Nullable(TextKind { noun: "a user's name", max: MAX_REDIS_USER_BYTES }),
+            None,
+        ),
+        own_redis_password: listen.key(
+            "redis_password_file",
+            "The file with the password of the Redis door; null: the key of `api_key_file` is its password.",
+            &Nullable(SecretFileKind),
+            None,
+        ),
         api_key: listen.key(
             "api_key_file",
             "The file with the key that callers must present; required for any door bound beyond loopback.",
@@ -295,6 +328,47 @@ fn leases(leases: &mut Section<'_, '_>) -> LeaseLimits {
     }
 }
 
+fn redis_door(redis_door: &mut Section<'_, '_>) -> RedisDoor {
+    redis_door.later(&["passthrough"]);
+    RedisDoor {
+        sessions: redis_door.list(
+            "sessions",
+            "Which keys are sessions, and where their values say whose; the first rule that fits counts. Without rules \
+             all are, except what ends in `_LOCK`.",
+            MAX_SESSION_RULES,
+            session_rule,
+        ),
+        tombstone: redis_door.key(
+            "tombstone",
+            "So long after a session has ended, a late save of it is dropped; 0s: never.",
+            // Beyond an hour, apps that use a key again would lose more than late saves.
+            &DurationKind { min: Duration::ZERO, max: HOUR },
+            MINUTE,
+        ),
+        plain_bytes: redis_door.key(
+            "plain_bytes",
+            "Bytes that all keys may take that are no sessions; beyond it new ones are refused.",
+            &SizeKind { min: 64 * KIB, max: 16 * TIB },
+            64 * MIB,
+        ),
+    }
+}
+
+fn session_rule(rule: &mut Section<'_, '_>) -> Option<SessionRule> {
+    let pattern = rule.required(
+        "match",
+        "What the keys begin with; with `*`, `?` or `[` in it, a pattern of whole keys.",
+        &TextKind { noun: "a prefix or a pattern of keys", max: glob::LONGEST_PATTERN },
+    );
+    let format = rule.key("format", "How their values are written; auto: told by the value.", &FORMATS, Format::Auto);
+    let mut path = |name, doc| rule.key(name, doc, &Nullable(ValuePathKind), None);
+    let user = path("user", "Where the user is in the value, as in `/user/id`; null: the places that are usual.");
+    let ip = path("ip", "Where the client's address is; null: the places that are usual.");
+    let created = path("created", "Where the time of creation is; null: the places that are usual.");
+    let rule = Rule::new(format, user.as_ref(), ip.as_ref(), created.as_ref());
+    pattern.map(|pattern| SessionRule { pattern, rule })
+}
+
 /// What a hook has when no URL turns it on, for the effective configuration.
 pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// See [`HOOK_TIMEOUT`].
@@ -334,44 +408,4 @@ fn hooks(hooks: &mut Section<'_, '_>) -> Hooks {
         url.map(|url| Hook { url, secret, timeout, max_attempts, max_age })
     });
     Hooks { session_closed }
-}
-
-/// What must hold between keys.
-fn check_together(reader: &mut Reader<'_>, settings: &Settings) {
-    let Listen { api, admin, api_key, .. } = &settings.listen;
-    for (key, address) in [("listen.api", api), ("listen.admin", admin)] {
-        reader.require(address.is_local() || api_key.is_some(), &[key, "listen.api_key_file"], || {
-            Problem::with_file(format!(
-                "`{key}` is bound beyond loopback ({address}), which needs `listen.api_key_file`"
-            ))
-            .hint("set `listen.api_key_file`, or listen on 127.0.0.1 or a Unix socket")
-        });
-    }
-    let both_free = matches!(api, Address::Tcp(address) if address.port() == 0);
-    reader.require(api != admin || both_free, &["listen.admin", "listen.api"], || {
-        Problem::with_file(format!("`listen.api` and `listen.admin` are both {api}"))
-    });
-
-    let Limits { memory_bytes, session_bytes, stored, leases, .. } = &settings.limits;
-    reader.require(session_bytes <= memory_bytes, &["limits.session_bytes", "limits.memory_bytes"], || {
-        let (session, memory) = (show_size(*session_bytes), show_size(*memory_bytes));
-        Problem::with_file(format!(
-            "`limits.session_bytes` ({session}) must not exceed `limits.memory_bytes` ({memory})"
-        ))
-    });
-    let stored_bytes = stored.bytes.unwrap_or(u64::MAX);
-    reader.require(*session_bytes <= stored_bytes, &["limits.session_bytes", "limits.stored_bytes"], || {
-        let (session, stored) = (show_size(*session_bytes), show_size(stored_bytes));
-        Problem::with_file(format!(
-            "`limits.session_bytes` ({session}) must not exceed `limits.stored_bytes` ({stored})"
-        ))
-    });
-    let LeaseLimits { ttl, track_for, .. } = leases;
-    reader.require(ttl <= track_for, &["limits.leases.ttl", "limits.leases.track_for"], || {
-        let (ttl, track_for) = (show_duration(*ttl), show_duration(*track_for));
-        Problem::with_file(format!(
-            "`limits.leases.ttl` ({ttl}) must not exceed `limits.leases.track_for` ({track_for})"
-        ))
-        .hint("a user must not be forgotten while a lease runs")
-    });
 }

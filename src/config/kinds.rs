@@ -13,6 +13,7 @@ use super::files;
 use super::problem::nearest;
 use super::settings::{Address, HookUrl, Secret};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::session::identity::{MAX_PATH_BYTES, Path as ValuePath};
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes on Linux, the last one a NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -261,7 +262,7 @@ impl Kind for PathKind {
     }
 
     fn read(&self, scalar: &Scalar<'_>) -> Result<PathBuf, Fault> {
-        check_path(scalar.text)?;
+        check_path(if scalar.null { "" } else { scalar.text })?;
         Ok(scalar.text.into())
     }
 
@@ -275,12 +276,68 @@ impl Kind for PathKind {
 }
 
 fn check_path(path: &str) -> Result<(), Fault> {
-    if path.is_empty() {
-        Err("is an empty path".into())
-    } else if path.chars().any(char::is_control) {
-        Err("holds a control character".into())
-    } else {
-        Ok(())
+    if path.is_empty() { Err("is an empty path".into()) } else { check_no_control(path) }
+}
+
+fn check_no_control(text: &str) -> Result<(), Fault> {
+    if text.chars().any(char::is_control) { Err("holds a control character".into()) } else { Ok(()) }
+}
+
+/// Text on one line, not empty.
+pub struct TextKind {
+    /// What it is, with its article.
+    pub noun: &'static str,
+    /// The most bytes it may have.
+    pub max: usize,
+}
+
+impl Kind for TextKind {
+    type Value = String;
+
+    fn noun(&self) -> String {
+        self.noun.to_owned()
+    }
+
+    fn read(&self, scalar: &Scalar<'_>) -> Result<String, Fault> {
+        if scalar.null || scalar.text.is_empty() {
+            return Err("is empty".into());
+        }
+        if scalar.text.len() > self.max {
+            return Err(format!("is too long; it has at most {} bytes", self.max).into());
+        }
+        check_no_control(scalar.text)?;
+        Ok(scalar.text.to_owned())
+    }
+
+    fn show(&self, value: &String) -> Json {
+        json!(value)
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "minLength": 1, "maxLength": self.max })
+    }
+}
+
+/// A place within the value of a session.
+pub struct ValuePathKind;
+
+impl Kind for ValuePathKind {
+    type Value = ValuePath;
+
+    fn noun(&self) -> String {
+        "a path within a value, such as `/user/id`".to_owned()
+    }
+
+    fn read(&self, scalar: &Scalar<'_>) -> Result<ValuePath, Fault> {
+        scalar.text.parse().map_err(|error| format!("does not lead into a value: {error}").into())
+    }
+
+    fn show(&self, value: &ValuePath) -> Json {
+        json!(value.to_string())
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "pattern": "^(/.*)?$", "maxLength": MAX_PATH_BYTES })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The configuration: one YAML file, live where it can be.
 //!
-//! Text becomes a located tree ([`yaml`]), the tree is read along the declared keys (`keys`, `reader`, `kinds`,
-//! [`units`], [`mod@env`]) into [`Settings`], and every [`Problem`] on the way is told. [`diff`] says what a change
+//! Text becomes a located tree ([`yaml`]), the tree is read along the declared keys (`keys`, `together`, `reader`,
+//! `kinds`, [`units`], [`mod@env`]) into [`Settings`], and every [`Problem`] on the way is told. [`diff`] says what a change
 //! takes, [`reload()`] decides, [`watch`] notices. [`schema()`] and [`effective()`] show it to editors and operators.
 
 use std::path::Path;
@@ -20,6 +20,7 @@ mod reader;
 mod reload;
 mod schema;
 pub mod settings;
+mod together;
 pub mod units;
 pub mod watch;
 pub mod yaml;

@@ -15,14 +15,16 @@ use super::yaml::{Key, Node, Value};
 
 /// A key that was asked for.
 pub struct Declared {
-    /// Its path, dots between the names.
+    /// Its path, dots between the names; `[]` behind the name of a list means each section in it.
     pub path: String,
     /// What it is for.
     pub doc: &'static str,
     /// Its JSON Schema; for a section without its keys, which follow.
     pub schema: Json,
-    /// What it is when left out; `None` for a section.
+    /// What it is when left out; `None` for a section, and for a key that must not be left out.
     pub default: Option<Json>,
+    /// Whether it must not be left out.
+    pub required: bool,
 }
 
 struct Unknown {
@@ -59,7 +61,7 @@ impl<'a> Reader<'a> {
             None => Vec::new(),
             Some(node) => self.entries_of("", node),
         };
-        self.section_of(String::new(), entries, read)
+        self.section_of(String::new(), None, entries, read)
     }
 
     /// Reports a contradiction between keys, at the first of them that the file sets, unless one of them has a
@@ -109,10 +111,11 @@ impl<'a> Reader<'a> {
     fn section_of<T>(
         &mut self,
         path: String,
+        at: Option<Position>,
         entries: Vec<(Key, Node)>,
         read: impl FnOnce(&mut Section<'_, 'a>) -> T,
     ) -> T {
-        let mut section = Section { reader: self, path, entries };
+        let mut section = Section { reader: self, path, at, entries };
         let value = read(&mut section);
         let Section { path, entries, .. } = section;
         self.unknown.extend(entries.into_iter().map(|(key, _)| Unknown { key, section: path.clone() }));
@@ -121,16 +124,34 @@ impl<'a> Reader<'a> {
 
     /// The keys and values of a mapping; a problem and none, if it is something else.
     fn entries_of(&mut self, path: &str, node: Node) -> Vec<(Key, Node)> {
-        let is_null = node.is_null();
+        match node.value {
+            Value::Mapping(entries) => entries,
+            _ => self.wrong_shape(path, &node, "a mapping, `key: value`"),
+        }
+    }
+
+    /// The same for a list of at most `max` items.
+    fn items_of(&mut self, path: &str, node: Node, max: usize) -> Vec<Node> {
+        match node.value {
+            Value::Sequence(items) if items.len() > max => {
+                self.fail(path, Problem::at(node.at, too_many(path, items.len(), max)));
+                Vec::new()
+            }
+            Value::Sequence(items) => items,
+            _ => self.wrong_shape(path, &node, "a list"),
+        }
+    }
+
+    fn wrong_shape<T>(&mut self, path: &str, node: &Node, wanted: &str) -> Vec<T> {
         let found = match node.value {
-            Value::Mapping(entries) => return entries,
+            Value::Mapping(_) => "a mapping",
             Value::Sequence(_) => "a list",
-            Value::Scalar { .. } if is_null => "nothing",
+            Value::Scalar { .. } if node.is_null() => "nothing",
             Value::Scalar { .. } => "a single value",
         };
         let subject = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
-        let problem = Problem::at(node.at, format!("{subject} must be a mapping, `key: value`, not {found}"));
-        self.fail(path, if is_null { problem.hint("leave it out for its defaults") } else { problem });
+        let problem = Problem::at(node.at, format!("{subject} must be {wanted}, not {found}"));
+        self.fail(path, if node.is_null() { problem.hint("leave it out for its defaults") } else { problem });
         Vec::new()
     }
 
@@ -167,7 +188,7 @@ impl<'a> Reader<'a> {
     }
 
     fn declare(&mut self, path: &str, doc: &'static str, schema: Json, default: Option<Json>) {
-        self.declared.push(Declared { path: path.to_owned(), doc, schema, default });
+        self.declared.push(Declared { path: path.to_owned(), doc, schema, default, required: false });
     }
 }
 
@@ -175,6 +196,8 @@ impl<'a> Reader<'a> {
 pub struct Section<'r, 'a> {
     reader: &'r mut Reader<'a>,
     path: String,
+    /// Where it begins, if it is one of a list.
+    at: Option<Position>,
     /// What was not asked for yet.
     entries: Vec<(Key, Node)>,
 }
@@ -185,6 +208,19 @@ impl<'a> Section<'_, 'a> {
         let path = join(&self.path, name);
         self.reader.declare(&path, doc, or_variable(&kind.schema()), Some(kind.show(&default)));
         self.take(name).and_then(|(_, node)| self.reader.scalar(&path, kind, node)).unwrap_or(default)
+    }
+
+    /// The value of a key that must not be left out; `None` and a problem, if it is, or its value is refused.
+    pub fn required<K: Kind>(&mut self, name: &'static str, doc: &'static str, kind: &K) -> Option<K::Value> {
+        let path = join(&self.path, name);
+        let schema = or_variable(&kind.schema());
+        self.reader.declared.push(Declared { path: path.clone(), doc, schema, default: None, required: true });
+        let Some((_, node)) = self.take(name) else {
+            let problem = Problem::with_file(format!("`{path}` is missing"));
+            self.reader.fail(&path, Problem { at: self.at, ..problem });
+            return None;
+        };
+        self.reader.scalar(&path, kind, node)
     }
 
     /// A mapping of names that the operator chooses, empty when left out.
@@ -203,8 +239,7 @@ impl<'a> Section<'_, 'a> {
         let at = node.at;
         let entries = self.reader.entries_of(&path, node);
         if entries.len() > max {
-            let message = format!("`{path}` has {} entries; at most {max} are kept", entries.len());
-            self.reader.fail(&path, Problem::at(at, message));
+            self.reader.fail(&path, Problem::at(at, too_many(&path, entries.len(), max)));
             return HashMap::new();
         }
         let mut table = HashMap::with_capacity(entries.len());
@@ -232,7 +267,37 @@ impl<'a> Section<'_, 'a> {
             None => Vec::new(),
             Some((_, node)) => self.reader.entries_of(&path, node),
         };
-        self.reader.section_of(path, entries, read)
+        self.reader.section_of(path, None, entries, read)
+    }
+
+    /// A list of at most `max` sections of the same keys, empty when left out. Those that `read` gives up are not in it.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        max: usize,
+        read: impl Fn(&mut Section<'_, 'a>) -> Option<T>,
+    ) -> Vec<T> {
+        let path = join(&self.path, name);
+        let schema = json!({ "type": "array", "maxItems": max, "items": { "type": "object" } });
+        self.reader.declare(&path, doc, schema, Some(json!([])));
+        let item = format!("{path}[]");
+        // The keys are declared once, however many sections there are, by a reader that has none of them.
+        let mut empty = Reader::new(self.reader.env, Vec::new());
+        empty.section_of(item.clone(), None, Vec::new(), &read);
+        self.reader.declared.append(&mut empty.declared);
+        let declared = self.reader.declared.len();
+        let Some((_, node)) = self.take(name) else { return Vec::new() };
+        let mut list = Vec::new();
+        for node in self.reader.items_of(&path, node, max) {
+            let (at, is_section) = (node.at, matches!(node.value, Value::Mapping(_)));
+            let entries = self.reader.entries_of(&item, node);
+            if is_section {
+                list.extend(self.reader.section_of(item.clone(), Some(at), entries, &read));
+            }
+        }
+        self.reader.declared.truncate(declared);
+        list
     }
 
     /// A section that `null` turns off; read as empty when left out.
@@ -251,7 +316,7 @@ impl<'a> Section<'_, 'a> {
             _ => Vec::new(),
         };
         // Read even when off: its keys are declared all the same.
-        let value = self.reader.section_of(path, entries, read);
+        let value = self.reader.section_of(path, None, entries, read);
         (!off).then_some(value)
     }
 
@@ -274,6 +339,10 @@ impl<'a> Section<'_, 'a> {
 /// The path of a key in a section.
 fn join(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+fn too_many(path: &str, entries: usize, max: usize) -> String {
+    format!("`{path}` has {entries} entries; at most {max} are kept")
 }
 
 /// The section and the name of a declared key.

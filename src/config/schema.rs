@@ -35,9 +35,18 @@ pub fn schema() -> Json {
         let mut names: Vec<&str> = declared.path.split('.').collect();
         let name = names.pop().unwrap_or_default();
         for section in names {
-            parent = &mut parent["properties"][section];
+            parent = match section.strip_suffix("[]") {
+                Some(list) => &mut parent["properties"][list]["items"],
+                None => &mut parent["properties"][section],
+            };
         }
         parent["additionalProperties"] = false.into();
+        if declared.required {
+            match &mut parent["required"] {
+                Json::Array(required) => required.push(name.into()),
+                none => *none = json!([name]),
+            }
+        }
         parent["properties"][name] = schema;
     }
     root

@@ -41,12 +41,21 @@ pub struct Listen {
     pub redis: Option<Address>,
     /// The user that clients of the Redis door must give; `None`: any, or none.
     pub redis_user: Option<String>,
-    /// The password that the Redis door asks for; the key of the API, if it has none of its own.
-    pub redis_password: Option<Secret>,
+    /// The Redis door's own password. What it asks for is [`Listen::redis_password`].
+    pub own_redis_password: Option<Secret>,
     /// The key that a door asks for; always there when a door is bound beyond loopback.
     pub api_key: Option<Secret>,
     /// Event loops that serve the doors; each has its own accept queue.
     pub event_loops: usize,
+}
+
+impl Listen {
+    /// The password that the Redis door asks for: its own, or else the key of the API. `None`: it asks for none. Always
+    /// there when the door is bound beyond loopback, or asks for a user.
+    #[must_use]
+    pub fn redis_password(&self) -> Option<&Secret> {
+        self.own_redis_password.as_ref().or(self.api_key.as_ref())
+    }
 }
 
 /// Where a listener is bound.

@@ -19,6 +19,9 @@ fn the_defaults_are_those_of_the_contract() {
         "listen:
   api: 127.0.0.1:8480
   admin: 127.0.0.1:9480
+  redis: null
+  redis_user: null
+  redis_password_file: null
   api_key_file: null
   event_loops: {event_loops}
 store:
@@ -54,6 +57,10 @@ hooks:
     timeout: 3s
     max_attempts: 12
     max_age: 1d
+redis_door:
+  sessions: []
+  tombstone: 1m
+  plain_bytes: 64MiB
 top_users:
   count: 10
   label: hash

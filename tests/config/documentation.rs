@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
+use sessgate::config::settings::SessionRule;
 use sessgate::config::{self, Settings};
+use sessgate::session::identity::{Format, Rule};
 
-use super::SHIPPED;
+use super::{SHIPPED, parse};
 
 /// The paths of all keys of a schema.
 fn keys(schema: &Json, section: &str) -> Vec<String> {
@@ -65,18 +67,39 @@ fn the_shipped_file_shows_the_defaults() {
     let shown: HashMap<_, _> = lines_of(&defaults).into_iter().collect();
     for (path, line) in lines_of(SHIPPED) {
         let value = line.split_once(':').unwrap().1.split(" #").next().unwrap().trim();
-        // One that differs by its nature, one shown on a single line, and one in another unit.
-        let own = ["listen.event_loops", "limits.leases.track_for", "hooks.session_closed.max_age"];
+        // One that differs by its nature, one shown on a single line, and some in another unit.
+        let own =
+            ["listen.event_loops", "limits.leases.track_for", "hooks.session_closed.max_age", "redis_door.tombstone"];
         if let Some(shown) = shown.get(&path).filter(|_| !own.contains(&&*path) && !path.contains("creation_per_ip")) {
             assert_eq!(value, shown.split_once(':').unwrap().1.trim(), "{path}");
         }
     }
 }
 
+#[test]
+fn the_shipped_file_has_an_example_of_a_rule_with_every_key() {
+    let example =
+        SHIPPED.lines().skip_while(|line| *line != "  # sessions:                   # the first rule that fits counts");
+    let example: Vec<_> = example.map_while(|line| line.strip_prefix("  # ")).collect();
+    let text = format!("redis_door:\n  {}\n", example.join("\n  "));
+    let settings = parse(&text).unwrap();
+    let name = |key: &str| key.trim_start_matches(['-', ' ']).split(':').next().unwrap().to_owned();
+    let mut named: Vec<_> = example[1..].iter().map(|line| name(line)).collect();
+    let mut declared = keys(&config::schema()["properties"]["redis_door"]["properties"]["sessions"]["items"], "");
+    named.sort();
+    declared.sort();
+    assert_eq!(named, declared);
+    let path = |text: &str| Some(text.parse().unwrap());
+    let [user, ip, created] = ["/user/id", "/ip", "/created_at"].map(path);
+    let rule = Rule::new(Format::Json, user.as_ref(), ip.as_ref(), created.as_ref());
+    assert_eq!(settings.redis_door.sessions, [SessionRule { pattern: "app:session:".to_owned(), rule }]);
+}
+
 /// Whether `value` follows `schema`, as far as ours use the language; patterns aside.
 fn follows(value: &Json, schema: &Json) -> bool {
     let of_type = |name: &Json| match name.as_str().unwrap() {
         "object" => value.is_object(),
+        "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
         "null" => value.is_null(),
@@ -91,6 +114,10 @@ fn follows(value: &Json, schema: &Json) -> bool {
         "minimum" => value.as_u64().is_some_and(|value| value >= rule.as_u64().unwrap()),
         "maximum" => value.as_u64().is_some_and(|value| value <= rule.as_u64().unwrap()),
         "minLength" => value.as_str().is_some_and(|text| text.len() as u64 >= rule.as_u64().unwrap()),
+        "maxLength" => value.as_str().is_some_and(|text| text.len() as u64 <= rule.as_u64().unwrap()),
+        "maxItems" => value.as_array().is_some_and(|items| items.len() as u64 <= rule.as_u64().unwrap()),
+        "items" => value.as_array().is_some_and(|items| items.iter().all(|item| follows(item, rule))),
+        "required" => rule.as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some()),
         "maxProperties" => value.as_object().unwrap().len() as u64 <= rule.as_u64().unwrap(),
         "additionalProperties" => {
             let known = schema["properties"].as_object();
@@ -122,9 +149,21 @@ fn the_schema_accepts_the_shipped_file_and_refuses_what_is_not_in_it() {
         *wrong.pointer_mut(path).unwrap() = serde_json::json!(["wrong"]);
         assert!(!follows(&wrong, &schema), "{path}");
     }
-    let mut unknown = shipped;
+    let mut unknown = shipped.clone();
     unknown["limits"]["memroy_sessions"] = 1.into();
     assert!(!follows(&unknown, &schema));
+    for (rules, valid) in [
+        (serde_json::json!([{ "match": "s:", "format": "php", "user": "/id", "ip": null }]), true),
+        (serde_json::json!([{ "match": "s:" }, { "format": "php" }]), false),
+        (serde_json::json!([{ "match": "s:", "usr": "/id" }]), false),
+        (serde_json::json!([{ "match": "s:", "format": "perl" }]), false),
+        (serde_json::json!([{ "match": 7 }]), false),
+        (serde_json::json!({ "match": "s:" }), false),
+    ] {
+        let mut ruled = shipped.clone();
+        ruled["redis_door"]["sessions"] = rules;
+        assert_eq!(follows(&ruled, &schema), valid, "{}", ruled["redis_door"]);
+    }
     let listen = &schema["properties"]["listen"]["properties"]["api"];
     assert_eq!(listen["default"], "127.0.0.1:8480");
     assert!(listen["description"].as_str().unwrap().ends_with("Restart to change."), "{listen}");

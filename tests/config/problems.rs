@@ -25,11 +25,10 @@ fn a_typing_error_in_a_key_gets_a_hint() {
 #[test]
 fn keys_of_later_versions_say_so() {
     refused(&[(
-        "listen:\n  redis: 127.0.0.1:6380\nstore:\n  redis: {}\nredis_door: {}\nauthz: null\n",
-        "f:2:3: `listen.redis` is not available in this version\n  hint: take it out of the file\n\
-             f:4:3: `store.redis` is not available in this version\n  hint: take it out of the file\n\
-             f:5:1: `redis_door` is not available in this version\n  hint: take it out of the file\n\
-             f:6:1: `authz` is not available in this version\n  hint: take it out of the file",
+        "store:\n  redis: {}\nredis_door:\n  passthrough: on\nauthz: null\n",
+        "f:2:3: `store.redis` is not available in this version\n  hint: take it out of the file\n\
+             f:4:3: `redis_door.passthrough` is not available in this version\n  hint: take it out of the file\n\
+             f:5:1: `authz` is not available in this version\n  hint: take it out of the file",
     )]);
 }
 

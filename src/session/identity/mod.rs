@@ -119,6 +119,9 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     format: Format,
+    user: Option<Path>,
+    ip: Option<Path>,
+    created: Option<Path>,
     places: Places,
 }
 
@@ -126,7 +129,32 @@ impl Rule {
     /// A rule. Without a path, the places are tried where session libraries and apps usually keep things.
     #[must_use]
     pub fn new(format: Format, user: Option<&Path>, ip: Option<&Path>, created: Option<&Path>) -> Self {
-        Self { format, places: Places::new(user, ip, created) }
+        let places = Places::new(user, ip, created);
+        Self { format, user: user.cloned(), ip: ip.cloned(), created: created.cloned(), places }
+    }
+
+    /// The format that values are taken for.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The path to the user, if one was given.
+    #[must_use]
+    pub fn user(&self) -> Option<&Path> {
+        self.user.as_ref()
+    }
+
+    /// The path to the client's address, if one was given.
+    #[must_use]
+    pub fn ip(&self) -> Option<&Path> {
+        self.ip.as_ref()
+    }
+
+    /// The path to the time of creation, if one was given.
+    #[must_use]
+    pub fn created(&self) -> Option<&Path> {
+        self.created.as_ref()
     }
 
     /// Looks into a value.
