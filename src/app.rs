@@ -147,8 +147,7 @@ impl Sidecar {
         let surroundings =
             |drain: Drain| Surroundings { limits, metrics: Arc::clone(&metrics), clock: Arc::clone(&clock), drain };
         let key = listen.api_key.clone();
-        let access =
-            Access { user: listen.redis_user.clone(), password: listen.redis_password.clone().or_else(|| key.clone()) };
+        let access = Access { user: listen.redis_user.clone(), password: listen.redis_password().cloned() };
         let readiness = Arc::new(Readiness::default());
         let config = {
             let gateway = Arc::clone(&gateway);
