@@ -1,5 +1,5 @@
 # Two commands are enough: `make run` serves, `make test` checks everything. Both install what they need.
-.PHONY: run test lint unit observability container soak bench replay demo pictures docs clean help
+.PHONY: run test lint unit clients observability container soak bench replay demo pictures docs clean help
 
 # Debian's own, which has Debian's python3-yaml.
 PYTHON = /usr/bin/python3
@@ -11,7 +11,7 @@ run:       ## Builds and serves on the defaults of config.yaml
 	@scripts/setup run
 	cargo run --release --locked -- run
 
-test: lint unit observability container ## Formatting, lints, documentation and all tests: what CI runs
+test: lint unit clients observability container ## Formatting, lints, documentation and all tests: what CI runs
 
 lint:      ## Formatting, clippy and documentation, warnings denied
 	cargo fmt --check
@@ -21,6 +21,11 @@ lint:      ## Formatting, clippy and documentation, warnings denied
 unit:      ## All tests of the crate, against real files, processes and clocks
 	@scripts/setup test
 	cargo test --locked
+
+clients:   ## Real apps and tools against the Redis door
+	@scripts/setup clients
+	cargo build --locked
+	$(PYTHON) -m unittest tools.clients.test_apps tools.clients.test_libraries
 
 observability: ## Rules, alerts, dashboards and pages, against the real Prometheus and Alertmanager
 	@scripts/setup observability

@@ -23,6 +23,8 @@ const KEPT_BYTES: usize = 4 * 1024;
 enum Next {
     /// A request that has to be waited for.
     Later(KeptArguments),
+    /// The client has subscribed: from now on there is more to wait for.
+    Subscribed,
     /// The last answer is on its way, and must arrive.
     Goodbye,
     /// The client has left, or its time is over.
@@ -93,6 +95,7 @@ impl<'d> Conversation<'d> {
                     let outcome = self.door.answer_later(&mut self.client, request.get(), &mut self.unsent).await;
                     self.link.shared.metrics.request(Door::Redis, outcome);
                 }
+                Next::Subscribed => {}
                 Next::Gone => return,
                 Next::Goodbye => break,
             }
@@ -105,7 +108,10 @@ impl<'d> Conversation<'d> {
         loop {
             let subscriptions = self.client.more.as_mut().and_then(|more| more.subscriptions.as_mut());
             let Some(mut ends) = subscriptions.and_then(|subscriptions| subscriptions.ends.take()) else {
-                return poll_fn(|cx| self.poll(cx)).await;
+                match poll_fn(|cx| self.poll(cx)).await {
+                    Next::Subscribed => continue,
+                    next => return next,
+                }
             };
             let (next, end) = tokio::select! {
                 biased;
@@ -122,8 +128,9 @@ impl<'d> Conversation<'d> {
             if self.unsent.len() - self.sent > UNREAD_BYTES {
                 return Next::Gone;
             }
-            if let Some(next) = next {
-                return next;
+            match next {
+                None | Some(Next::Subscribed) => {}
+                Some(next) => return next,
             }
         }
     }
@@ -165,7 +172,16 @@ impl<'d> Conversation<'d> {
                 }
             }
             self.enter_phase();
+            if self.has_subscribed() {
+                return Poll::Ready(Next::Subscribed);
+            }
         }
+    }
+
+    /// Whether there are subscriptions that nobody waits for.
+    fn has_subscribed(&self) -> bool {
+        let subscriptions = self.client.more.as_ref().and_then(|more| more.subscriptions.as_ref());
+        subscriptions.is_some_and(|subscriptions| subscriptions.ends.is_some())
     }
 
     /// Reads what has come, and answers it. `None`: the client is gone.
