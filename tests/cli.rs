@@ -71,13 +71,16 @@ fn what_is_not_understood_is_64() {
 #[test]
 fn check_tells_every_problem_with_its_place_and_a_hint() {
     let place = Place::new("");
-    let file = "limits:\n  memroy_sessions: 5\nlifetimes:\n  idle_timeout: soon\nlog: { level: loud }\n";
+    let file = "limits:\n  memroy_sessions: 5\nlifetimes:\n  idle_timeout: soon\nlog: { level: loud }\n\
+                redis_door:\n  sessions:\n    - match: 'app:'\n      usr: /id\n";
     fs::write(place.config_path(), file).unwrap();
     let told = "\
 config.yaml:2:3: unknown key `limits.memroy_sessions`
   hint: did you mean `memory_sessions`?
 config.yaml:4:17: `lifetimes.idle_timeout`: `soon` must start with a number
 config.yaml:5:15: `log.level`: `loud` is not one of error, warn, info, debug, trace
+config.yaml:9:7: unknown key `redis_door.sessions[].usr`
+  hint: did you mean `user`?
 ";
     let checked = place.once(["check"]).expect(78);
     assert_eq!((checked.out.as_str(), checked.err.as_str()), ("", told));

@@ -8,7 +8,9 @@ use serde_json::Value;
 use sessgate::doors::http::OPENAPI;
 use sessgate::doors::http::routes::ROUTES;
 use sessgate::doors::serve::ServeLimits;
-use sessgate::session::OnExcess;
+use sessgate::gateway::raw::RawRequest;
+use sessgate::session::{OnExcess, RawName};
+use sessgate::store::raw::{Condition, Deadline, RawOp, RawSet};
 
 use crate::support::client::{Reply, request};
 use crate::support::door::{Options, TestDoor};
@@ -31,7 +33,7 @@ impl Checklist {
 
     /// Makes a call that is documented as `template` and must be answered with `status`.
     fn expect(&mut self, door: &TestDoor, status: u16, call: &Call<'_>) -> Reply {
-        let path = call.template.replacen(call.parameter(), call.value, 1) + call.query;
+        let path = call.path() + call.query;
         let mut headers = call.headers.to_vec();
         if call.keyed {
             headers.push(KEY);
@@ -93,16 +95,27 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(method: &'a str, template: &'a str) -> Self {
+    const fn new(method: &'a str, template: &'a str) -> Self {
         Self { method, template, value: UUID, query: "", headers: &[], body: b"", keyed: true }
     }
 
-    fn parameter(&self) -> &'a str {
+    fn path(&self) -> String {
         match (self.template.find('{'), self.template.find('}')) {
-            (Some(begin), Some(end)) => &self.template[begin..=end],
-            _ => "{none}",
+            (Some(begin), Some(end)) => self.template.replacen(&self.template[begin..=end], self.value, 1),
+            _ => self.template.to_owned(),
         }
     }
+}
+
+const BIND: Call<'_> = Call::new("PUT", "/v1/bindings/{key}");
+
+/// Makes an anonymous session as the Redis door does.
+fn set(gateway: &TestGateway, name: &str) {
+    let (name, value) = (RawName::new(0, name.as_bytes()), (*b"opaque").into());
+    let (condition, deadline) = (Condition::Always, Deadline::None);
+    let ops = vec![RawOp::Set(RawSet { name, value, condition, deadline, get: false })];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(gateway.gateway.run_raw(RawRequest { ops, ..RawRequest::default() })).unwrap();
 }
 
 fn door(gateway: &TestGateway) -> TestDoor {
@@ -167,6 +180,8 @@ fn successes(list: &mut Checklist) {
     list.expect(&door, 200, &Call { value: lease, ..Call::new("PUT", "/v1/leases/{lease}") });
     list.expect(&door, 204, &Call { value: lease, ..Call::new("DELETE", "/v1/leases/{lease}") });
     list.expect(&door, 200, &Call::new("GET", "/v1/openapi.json"));
+    set(&gateway, "k");
+    list.expect(&door, 204, &Call { value: "k", body: br#"{"user":"b"}"#, ..BIND });
     door.close();
 }
 
@@ -196,6 +211,9 @@ fn refusals_of_any_call(list: &mut Checklist) {
     for method in ["GET", "DELETE"] {
         list.expect(&door, 404, &Call::new(method, "/v1/sessions/{id}"));
     }
+    let reply = list.expect(&door, 404, &Call { body: br#"{"user":"a"}"#, ..BIND });
+    assert_eq!(reply.code(), "session_not_found");
+    assert_eq!(list.expect(&door, 400, &Call { value: "%", ..BIND }).code(), "invalid_key");
     for method in ["PUT", "DELETE"] {
         let reply = list.expect(&door, 404, &Call::new(method, "/v1/leases/{lease}"));
         assert_eq!(reply.code(), "lease_not_found");
@@ -223,15 +241,21 @@ fn refusals_of_creations_and_updates(list: &mut Checklist) {
     let put = Call { headers, ..Call::new("PUT", "/v1/session") };
     let user_limit = list.expect(&door, 409, &Call { body: br#"{"user":"a"}"#, ..post });
     assert_eq!(user_limit.code(), "user_limit");
+    set(&gateway, "k");
+    let bind = Call { value: "k", ..BIND };
+    assert_eq!(list.expect(&door, 409, &Call { body: br#"{"user":"a"}"#, ..bind }).code(), "user_limit");
+    list.expect(&door, 204, &Call { body: br#"{"user":"k"}"#, ..bind });
     let of = |bytes: usize| format!(r#"{{"data":"{}"}}"#, "x".repeat(bytes));
-    for call in [post, put] {
-        let reply = list.expect(&door, 413, &Call { body: of(40_000).as_bytes(), ..call });
-        assert_eq!(reply.code(), "session_too_large");
+    for (call, too_large, code) in
+        [(post, 40_000, "session_too_large"), (put, 40_000, "session_too_large"), (bind, 2 << 20, "body_too_large")]
+    {
+        let reply = list.expect(&door, 413, &Call { body: of(too_large).as_bytes(), ..call });
+        assert_eq!(reply.code(), code);
         let html = [headers[0], ("Content-Type", "text/html")];
         let reply = list.expect(&door, 415, &Call { headers: &html, body: b"{}", ..call });
         assert_eq!(reply.code(), "unsupported_media_type");
         let mut client = door.client();
-        let mut slow = request(call.method, call.template, &[KEY, headers[0], ("Content-Length", "5")], b"");
+        let mut slow = request(call.method, &call.path(), &[KEY, headers[0], ("Content-Length", "5")], b"");
         slow.extend_from_slice(b"{");
         client.send(&slow).unwrap();
         let reply = client.reply(call.method).expect("an answer to half a body");
@@ -243,9 +267,7 @@ fn refusals_of_creations_and_updates(list: &mut Checklist) {
     assert_eq!(reply.code(), "revision_mismatch");
     let reply = list.expect(&door, 507, &Call { body: of(25_000).as_bytes(), ..put });
     assert_eq!(reply.code(), "storage_full");
-    for user in ["b", "c"] {
-        create(&door, &format!(r#"{{"user":"{user}"}}"#));
-    }
+    create(&door, r#"{"user":"b"}"#);
     // Nobody is anonymous and everybody has one session, so nobody may be displaced.
     assert_eq!(list.expect(&door, 507, &Call { body: br#"{"user":"z"}"#, ..post }).code(), "storage_full");
     door.close();
@@ -272,6 +294,7 @@ fn failures_of_the_store(list: &mut Checklist) {
         }
         let value = if route.path.contains("{id}") { id.as_str() } else { "a" };
         let body: &[u8] = match (route.method.as_str(), route.path) {
+            ("PUT", "/v1/bindings/{key}") => br#"{"user":"b"}"#,
             ("PUT", _) => br#"{"data":1}"#,
             _ => b"",
         };

@@ -10,6 +10,7 @@ mod experiments;
 mod gateway;
 mod hostile;
 mod http_api;
+mod http_bindings;
 mod http_connections;
 mod http_hostile;
 mod http_lane;

@@ -13,7 +13,7 @@ use super::{Gateway, MemoryLookUp};
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, LookUpEnd, StoreOp};
-use crate::session::{Content, EndReason, Ended, RawName, SessionKey, Timeout};
+use crate::session::{Content, EndReason, Ended, RawName, SessionKey, Timeout, UserName};
 use crate::store::raw::{Admission, PlainValue, RawBatch, RawFound, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
 
 /// Ends that wait for a subscriber who does not keep up; beyond, it misses the oldest.
@@ -218,6 +218,25 @@ impl Gateway {
             }
         }
         Ok(outcome.replies)
+    }
+
+    /// Says whose the session of that name is, whatever its value says; `None`: what the value says, from the next write
+    /// on. Does not count as use.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotFound`], also if the name is that of a plain key; [`GatewayError::UserLimit`] if the user may
+    /// not have one more; [`GatewayError::Unavailable`].
+    pub async fn bind(self: &Arc<Self>, name: RawName, user: Option<UserName>) -> Result<(), GatewayError> {
+        let request = RawRequest { ops: vec![RawOp::Bind { name, user }], ..RawRequest::default() };
+        match self.run_raw(request).await?.as_deref() {
+            Some([RawReply::Integer(1)]) => Ok(()),
+            Some([RawReply::Refused(RawRefusal::UserLimit { limit })]) => {
+                Err(GatewayError::UserLimit { limit: *limit })
+            }
+            Some([RawReply::Refused(RawRefusal::StorageFull)]) => Err(GatewayError::StorageFull),
+            // It says that it has bound no session; no other refusal is about bindings.
+            _ => Err(GatewayError::NotFound),
+        }
     }
 
     fn count_raw_outcome(&self, outcome: &RawOutcome) {

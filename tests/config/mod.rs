@@ -8,6 +8,7 @@ mod defaults;
 mod documentation;
 mod hostile;
 mod problems;
+mod redis;
 mod reload;
 mod secrets;
 mod values;

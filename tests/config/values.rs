@@ -18,7 +18,8 @@ fn every_key_can_be_set() {
     let secret = directory.path().join("secret");
     fs::write(&secret, "s3cret\n").unwrap();
     let text = format!(
-        "listen: {{ api: '[::]:1', admin: unix:/run/a.sock, api_key_file: {0}, event_loops: 3 }}
+        "listen: {{ api: '[::]:1', admin: unix:/run/a.sock, api_key_file: {0}, event_loops: 3,
+  redis: 127.0.0.1:6380, redis_user: app, redis_password_file: {0} }}
 store: {{ embedded: {{ path: /var/lib/x }} }}
 lifetimes:
   idle_timeout: 1h30m
@@ -38,6 +39,10 @@ limits:
   leases: {{ per_user: null, ttl: 1s, tracked_users: 9, track_for: 2s }}
 hooks:
   session_closed: {{ url: https://app/hook?a=b, secret_file: {0}, timeout: 1s, max_attempts: 2, max_age: 1h }}
+redis_door:
+  sessions: [ {{ match: 's:', format: hash, user: /uid, ip: /ip, created: /at }} ]
+  tombstone: 0s
+  plain_bytes: 1MiB
 top_users: {{ count: 1, label: none }}
 log: {{ level: trace, format: json }}
 ",
@@ -64,6 +69,7 @@ log: {{ level: trace, format: json }}
     assert_eq!(settings.limits.leases.per_user, None);
     let hook = settings.hooks.session_closed.as_ref().unwrap();
     assert_eq!((hook.url.as_str(), hook.max_attempts), ("https://app/hook?a=b", 2));
+    assert_eq!(settings.redis_door.sessions.len(), 1);
     assert_eq!(settings.top_users.label, TopUserLabel::None);
 
     // No key is at its default, so nothing was read from the wrong place; and what is in force reads back.
@@ -83,6 +89,7 @@ fn null_turns_off_where_it_may() {
     assert_eq!(settings.limits.stored.bytes, None);
     assert_eq!(settings.limits.per_user.sessions, None);
     assert_eq!(parse(&config::effective(&settings)).unwrap(), settings);
+    assert_eq!(problems("store: {embedded: {path: ~}}"), "f:1:26: `store.embedded.path` must be a path, not empty");
     assert!(problems("lifetimes: {absolute_timeout: 'null'}").contains("must start with a number"));
 }
 

@@ -42,6 +42,15 @@ struct UpdateMembers<'a> {
     data: &'a RawValue,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindMembers<'a> {
+    #[serde(borrow)]
+    user: &'a RawValue,
+    #[serde(borrow)]
+    database: Option<&'a RawValue>,
+}
+
 /// Reads the body of a creation. An empty body means an anonymous session without data.
 pub fn create(body: &[u8]) -> Result<CreateRequest, Problem> {
     let members: CreateMembers<'_> = if body.is_empty() { CreateMembers::default() } else { members(body)? };
@@ -59,6 +68,19 @@ pub fn create(body: &[u8]) -> Result<CreateRequest, Problem> {
 /// Reads the body of an update: the new data.
 pub fn update(body: &[u8]) -> Result<Box<[u8]>, Problem> {
     members(body).map(|members: UpdateMembers<'_>| data(members.data.get()))
+}
+
+/// Reads the body of a binding: the user, if there is to be one, and the number of the key space.
+pub fn bind(body: &[u8]) -> Result<(Option<UserName>, u16), Problem> {
+    let BindMembers { user, database } = members(body)?;
+    // Left out, the user would be taken away by a slip of the pen, so it takes a `null`.
+    let user = Some(user).filter(|user| user.get() != "null");
+    let user = text(user, "user")?.map(|name| UserName::new(&name)).transpose()?;
+    let read = |database: &RawValue| serde_json::from_str(database.get());
+    let database = database
+        .map_or(Ok(0), read)
+        .map_err(|_| Problem::invalid_json(format!("`database` must be a whole number from 0 to {}", u16::MAX)))?;
+    Ok((user, database))
 }
 
 fn data(json: &str) -> Box<[u8]> {

@@ -6,11 +6,11 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::json as value;
 
 use super::problem::Problem;
-use super::request::{IfMatch, if_match, key, page, query, session_key, user};
+use super::request::{IfMatch, if_match, key, page, query, raw_key, session_key, user};
 use super::routes::Operation;
 use super::{Api, OPENAPI, body, json, no_content, render, request};
 use crate::gateway::api::{GatewayError, Lease, Slide, View};
-use crate::session::{LeaseId, SessionId, Token, UserName};
+use crate::session::{LeaseId, RawName, SessionId, Token, UserName};
 
 type Answer = Result<Response<Bytes>, Problem>;
 
@@ -22,7 +22,7 @@ impl Api {
         parameter: &str,
         mut request: Request<Incoming>,
     ) -> Answer {
-        if !matches!(call, Operation::Create | Operation::Update) {
+        if !matches!(call, Operation::Create | Operation::Update | Operation::Bind) {
             request::discard(request.body_mut(), &self.limits).await;
         }
         let parameters = request.uri().query();
@@ -65,6 +65,7 @@ impl Api {
                 self.gateway.return_lease(lease_id(parameter)?).map_err(of_lease)?;
                 Ok(no_content())
             }
+            Operation::Bind => self.bind(&raw_key(parameter)?, request).await,
             Operation::Stats => self.stats().await,
             Operation::OpenApi => {
                 let mut response = json(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes()));
@@ -138,6 +139,13 @@ impl Api {
         }
         out.push(b'}');
         Ok(json(StatusCode::OK, out))
+    }
+
+    async fn bind(&self, key: &[u8], request: Request<Incoming>) -> Answer {
+        let body = request::body(request, &self.limits).await?;
+        let (user, database) = body::bind(&body)?;
+        self.gateway.bind(RawName::new(database, key), user).await?;
+        Ok(no_content())
     }
 
     async fn stats(&self) -> Answer {

@@ -20,6 +20,9 @@ use crate::store::Cursor;
 pub const MAX_PAGE: usize = 1_000;
 const DEFAULT_PAGE: usize = 100;
 
+/// The longest key of an app's own that a path may name.
+const MAX_KEY_BYTES: usize = 1024;
+
 /// The largest useless body that is worth reading to keep a connection.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 
@@ -79,9 +82,10 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
 
 /// Undoes percent-encoding; `None` if it is malformed or gives no UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
+    if text.contains('%') { String::from_utf8(percent_decode_bytes(text)?).ok() } else { Some(text.to_owned()) }
+}
+
+fn percent_decode_bytes(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -93,7 +97,7 @@ pub fn percent_decode(text: &str) -> Option<String> {
             decoded.push(byte);
         }
     }
-    String::from_utf8(decoded).ok()
+    Some(decoded)
 }
 
 /// The user that a path names.
@@ -102,6 +106,14 @@ pub fn user(encoded: &str) -> Result<UserName, Problem> {
         Problem::new(StatusCode::BAD_REQUEST, "invalid_user", "the user in the path is not percent-encoded UTF-8")
     })?;
     Ok(UserName::new(&name)?)
+}
+
+/// The key that a path names: any bytes.
+pub fn raw_key(encoded: &str) -> Result<Vec<u8>, Problem> {
+    percent_decode_bytes(encoded).filter(|key| key.len() <= MAX_KEY_BYTES).ok_or_else(|| {
+        let detail = format!("the key in the path must be percent-encoded and have at most {MAX_KEY_BYTES} bytes");
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_key", detail)
+    })
 }
 
 /// The parameters of a query, decoded. A parameter that is not among `known`, or there twice, is refused.

@@ -20,6 +20,7 @@ pub enum Operation {
     TakeLease,
     RenewLease,
     ReturnLease,
+    Bind,
     Stats,
     OpenApi,
 }
@@ -40,7 +41,7 @@ const fn route(method: Method, path: &'static str, operation: Operation) -> Rout
 }
 
 /// Every call there is.
-pub static ROUTES: [Route; 15] = [
+pub static ROUTES: [Route; 16] = [
     route(Method::GET, "/v1/session", Operation::LookUp),
     route(Method::PUT, "/v1/session", Operation::Update),
     route(Method::DELETE, "/v1/session", Operation::Revoke),
@@ -54,6 +55,7 @@ pub static ROUTES: [Route; 15] = [
     route(Method::POST, "/v1/users/{user}/leases", Operation::TakeLease),
     route(Method::PUT, "/v1/leases/{lease}", Operation::RenewLease),
     route(Method::DELETE, "/v1/leases/{lease}", Operation::ReturnLease),
+    route(Method::PUT, "/v1/bindings/{key}", Operation::Bind),
     route(Method::GET, "/v1/stats", Operation::Stats),
     route(Method::GET, "/v1/openapi.json", Operation::OpenApi),
 ];
