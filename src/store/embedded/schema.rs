@@ -142,6 +142,11 @@ pub(super) fn correct_times(conn: &Connection, now: Timestamp) -> rusqlite::Resu
         "UPDATE outbox INDEXED BY outbox_due SET at = min(at, ?1), next_at = ?1 WHERE next_at > ?2",
         (now, latest),
     )?;
+    conn.execute(
+        "UPDATE tombstones INDEXED BY tombstones_due SET until = until - ended_at + ?1, ended_at = ?1 \
+         WHERE until > ?2 AND ended_at > ?2",
+        (now, latest),
+    )?;
     Ok(corrected)
 }
 

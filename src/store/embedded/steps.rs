@@ -285,10 +285,15 @@ impl Steps {
 /// Keys that apps name can be made anew, so their revisions never repeat, whichever session they belong to.
 impl Steps {
     pub(super) fn next_revision(&mut self, now: Timestamp) -> u64 {
-        // Milliseconds, and room for a thousand writes in each: beyond the last one of a store that was closed.
+        // Milliseconds, and room for a million writes in each: beyond the last one of a store that was closed.
         let by_clock = u64::try_from(now.as_millis()).unwrap_or(0) << 20;
         self.last_revision = by_clock.max(self.last_revision + 1);
         self.last_revision
+    }
+
+    /// A key is at this revision: its next one is beyond, even if the clock was ahead when that was given.
+    pub(super) fn saw_revision(&mut self, revision: u64) {
+        self.last_revision = self.last_revision.max(revision);
     }
 
     /// Leaves a tombstone where a session of an app's own name has ended.

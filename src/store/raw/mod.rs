@@ -130,7 +130,7 @@ pub enum RawOp {
     Bind {
         /// The key.
         name: RawName,
-        /// The user; `None`: what the value says, from the next write on.
+        /// The user, until it is said anew or the session ends; `None`: what the value says.
         user: Option<UserName>,
     },
 }

@@ -1,5 +1,8 @@
 //! What each operation means, in terms of what a store provides: the same for every store.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use super::{Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
 use crate::clock::Timestamp;
 use crate::session::{Content, Fields, RawName, UserName};
@@ -63,8 +66,14 @@ pub trait RawKeys {
     /// Removes a key.
     fn remove(&mut self, name: &RawName, held: Held<Self::Place>) -> Result<(), Self::Error>;
 
-    /// Moves a key to another name, where nothing is.
-    fn rename(&mut self, from: &RawName, held: Held<Self::Place>, to: &RawName) -> Result<(), Self::Error>;
+    /// Moves a key to another name, in the place of what was found there just now.
+    fn rename(
+        &mut self,
+        from: &RawName,
+        held: Held<Self::Place>,
+        to: &RawName,
+        there: Option<Held<Self::Place>>,
+    ) -> Result<Result<(), RawRefusal>, Self::Error>;
 
     /// Says whose a session is; `None`: what its value says. False if there is no session.
     fn bind(
@@ -139,7 +148,8 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => {
                 let data = held.map(|held| held.data).unwrap_or_default();
-                RawReply::List(fields.iter().map(|field| Fields::of(&data).get(field).map(Box::from)).collect())
+                let values: HashMap<_, _> = Fields::of(&data).into_iter().collect();
+                RawReply::List(fields.iter().map(|field| values.get(&field[..]).copied().map(Box::from)).collect())
             }
         }),
         RawOp::HGetAll(name) => Ok(match hash(keys.find(name)?) {
@@ -284,13 +294,11 @@ fn expire<K: RawKeys>(
 
 fn rename<K: RawKeys>(from: &RawName, to: &RawName, keys: &mut K) -> Result<RawReply, K::Error> {
     let Some(held) = keys.find(from)? else { return Ok(RawReply::Refused(RawRefusal::NoSuchKey)) };
-    if from != to {
-        if let Some(there) = keys.find(to)? {
-            keys.remove(to, there)?;
-        }
-        keys.rename(from, held, to)?;
+    if from == to {
+        return Ok(RawReply::Done);
     }
-    Ok(RawReply::Done)
+    let there = keys.find(to)?;
+    Ok(keys.rename(from, held, to, there)?.map_or_else(RawReply::Refused, |()| RawReply::Done))
 }
 
 /// Puts the fields of a hash back; one without any is gone.
@@ -318,10 +326,15 @@ fn hash_set<K: RawKeys>(name: &RawName, pairs: &[Pair], keys: &mut K) -> Result<
     let data = held.as_ref().map(|held| held.data.clone()).unwrap_or_default();
     let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
     let before = fields.len();
+    // There may be many of both.
+    let mut places: HashMap<&[u8], usize> = fields.iter().map(|(field, _)| *field).zip(0..).collect();
     for (field, value) in pairs {
-        match fields.iter_mut().find(|(name, _)| *name == &field[..]) {
-            Some(there) => there.1 = value,
-            None => fields.push((field, value)),
+        match places.entry(field) {
+            Entry::Occupied(place) => fields[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                place.insert(fields.len());
+                fields.push((field, value));
+            }
         }
     }
     let new = fields.len() - before;
@@ -340,7 +353,8 @@ fn hash_delete<K: RawKeys>(name: &RawName, doomed: &[Box<[u8]>], keys: &mut K) -
     let data = held.data.clone();
     let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
     let before = fields.len();
-    fields.retain(|(field, _)| !doomed.iter().any(|doomed| doomed[..] == **field));
+    let doomed: HashSet<&[u8]> = doomed.iter().map(|field| &field[..]).collect();
+    fields.retain(|(field, _)| !doomed.contains(field));
     let gone = before - fields.len();
     if gone > 0
         && let Err(refusal) = put_hash(name, Some(held), &fields, keys)?
