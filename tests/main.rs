@@ -17,6 +17,7 @@ mod http_openapi;
 mod identity;
 mod live_limits;
 mod metrics;
+mod raw;
 mod resp;
 mod security;
 mod situations;
