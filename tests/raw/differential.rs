@@ -96,7 +96,7 @@ fn deadline(random: &mut Random, now: Timestamp) -> Deadline {
     }
 }
 
-fn operation(random: &mut Random, now: Timestamp) -> RawOp {
+pub fn operation(random: &mut Random, now: Timestamp) -> RawOp {
     match random.below(26) {
         0..=5 => RawOp::Set(RawSet {
             name: name(random),
@@ -336,7 +336,7 @@ fn everything() -> Vec<RawOp> {
 }
 
 /// Queues all at once, in their order, so that they share commits.
-async fn run_all(keys: &Keys, batches: &[Vec<RawOp>]) -> Vec<RawOutcome> {
+pub async fn run_all(keys: &Keys, batches: &[Vec<RawOp>]) -> Vec<RawOutcome> {
     type Waiting<'k> = Pin<Box<dyn Future<Output = RawOutcome> + Send + 'k>>;
     let run = |ops: &Vec<RawOp>| {
         let batch = keys.batch(ops.clone());
