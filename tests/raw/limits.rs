@@ -6,8 +6,8 @@ use sessgate::store::raw::{RawOp, RawRefusal, RawReply};
 use super::{Doorkeeper, Keys, bytes, hset, name, of, reasons, set};
 use crate::support::sessions::{MINUTE, user};
 
-fn user_limit(limit: u64) -> Option<Vec<RawReply>> {
-    Some(vec![RawReply::Refused(RawRefusal::UserLimit { limit })])
+fn user_limit(limit: u64) -> Vec<RawReply> {
+    vec![RawReply::Refused(RawRefusal::UserLimit { limit })]
 }
 
 /// Ann has two: the first created is the last used.
@@ -56,7 +56,7 @@ async fn or_is_refused_and_nothing_has_changed() {
         let mut keys = two_of_ann(OnExcess::Reject).await;
         let before = (keys.figures().await, keys.session(key).await);
         let outcome = keys.outcome(op).await;
-        assert_eq!(outcome.replies, user_limit(2));
+        assert_eq!(outcome.replies, Some(user_limit(2)));
         assert!(outcome.ended.is_empty() && outcome.written.is_empty() && outcome.created == 0);
         assert_eq!((keys.figures().await, keys.session(key).await), before);
         assert_eq!(keys.log_in("s:1", "ann").await, RawReply::Done, "what is Ann's is saved all the same");
@@ -76,10 +76,10 @@ async fn expired_sessions_count_for_nobody() {
 #[tokio::test]
 async fn a_user_who_may_have_none_gets_none() {
     let keys = Keys::limit_users(0, OnExcess::EvictOldest);
-    assert_eq!(keys.outcome(set("s:1", &of("ann"))).await.replies, user_limit(0));
+    assert_eq!(keys.outcome(set("s:1", &of("ann"))).await.replies, Some(user_limit(0)));
     keys.set("s:1", "{}").await;
-    assert_eq!(keys.outcome(hset("s:2", "user_id", "ann")).await.replies, user_limit(0));
-    assert_eq!(keys.outcome(set("s:1", &of("ann"))).await.replies, user_limit(0));
+    assert_eq!(keys.outcome(hset("s:2", "user_id", "ann")).await.replies, Some(user_limit(0)));
+    assert_eq!(keys.outcome(set("s:1", &of("ann"))).await.replies, Some(user_limit(0)));
     assert_eq!(keys.get("s:1").await, bytes("{}"));
 }
 

@@ -19,10 +19,10 @@ const SESSIONS: u64 = 2_000;
 fn nth(n: u64) -> StoredSession {
     let owner = format!("user-{}", n % 7);
     let at = START - Duration::from_secs(1 + n % 600);
-    let bytes = if n % 50 == 0 { 20_000 } else { usize::try_from(n % 300).unwrap() };
-    let mut stored = with_data(session(n, (n % 7 > 0).then_some(&owner[..]), at), bytes);
-    stored.session.idle_timeout = (n % 11 == 0).then(|| Timeout::of(Duration::from_secs(5_000)));
-    stored.session.absolute_timeout = (n % 13 == 0).then(|| Timeout::of(Duration::from_secs(50_000)));
+    let bytes = if n.is_multiple_of(50) { 20_000 } else { usize::try_from(n % 300).unwrap() };
+    let mut stored = with_data(session(n, (!n.is_multiple_of(7)).then_some(&owner[..]), at), bytes);
+    stored.session.idle_timeout = n.is_multiple_of(11).then(|| Timeout::of(Duration::from_secs(5_000)));
+    stored.session.absolute_timeout = n.is_multiple_of(13).then(|| Timeout::of(Duration::from_secs(50_000)));
     stored.session.revision = 1 + n % 4;
     stored
 }
