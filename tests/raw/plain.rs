@@ -95,6 +95,16 @@ async fn the_expired_make_room_as_much_as_is_needed() {
 }
 
 #[tokio::test]
+async fn each_new_one_tidies_up_after_two_that_have_expired() {
+    let mut keys = Keys::new();
+    let due = keys.soon(1);
+    keys.all((0..50).map(|n| set_until(&format!("p:{n}"), "x", Deadline::At(due))).collect()).await;
+    keys.wait(MINUTE);
+    keys.all((0..20).map(|n| set(&format!("p:new-{n}"), "x")).collect()).await;
+    assert_eq!(keys.store.count_raw(0).await.unwrap(), 50 - 2 * 20 + 20);
+}
+
+#[tokio::test]
 async fn key_spaces_are_apart() {
     let keys = Keys::new();
     let other = RawName::new(1, b"p:1");

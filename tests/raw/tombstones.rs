@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sessgate::session::{EndReason, OnExcess};
 use sessgate::store::Store;
-use sessgate::store::raw::{Deadline, RawOp, RawReply};
+use sessgate::store::raw::{Condition, Deadline, RawOp, RawReply, RawSet};
 
 use super::{Keys, bytes, delete, expire, hset, name, of, reasons, rename, set, set_until};
 use crate::support::sessions::MINUTE;
@@ -50,6 +50,28 @@ async fn what_others_ended_is_brought_back_by_nobody() {
         keys.wait(SECOND);
         save(&keys, "s:1", false).await;
     }
+}
+
+#[tokio::test]
+async fn a_lock_is_had_by_one_even_if_the_rules_take_it_for_a_session() {
+    let lock = |condition, get| {
+        let (name, value) = (name("s:lock"), Box::from(&b"mine"[..]));
+        RawOp::Set(RawSet { name, value, condition, deadline: Deadline::None, get })
+    };
+    let keys = Keys::new();
+    for _ in 0..3 {
+        assert_eq!(keys.run(lock(Condition::IfAbsent, false)).await, RawReply::Done);
+        assert_eq!(keys.run(lock(Condition::IfAbsent, false)).await, RawReply::Nil, "another has it");
+        let release = RawOp::DeleteIfEqual { name: name("s:lock"), value: Box::from(&b"mine"[..]) };
+        assert_eq!(keys.run(release).await, RawReply::Integer(1));
+    }
+    keys.run(lock(Condition::IfAbsent, false)).await;
+    keys.end("s:lock", EndReason::StorageCap).await;
+    let outcome = keys.outcome(lock(Condition::IfAbsent, false)).await;
+    assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Nil]), 1), "nobody has it, and nobody gets it");
+    assert_eq!(keys.run(lock(Condition::Always, true)).await, RawReply::Nil);
+    assert_eq!(keys.run(lock(Condition::IfPresent, false)).await, RawReply::Nil);
+    assert_eq!(keys.get("s:lock").await, RawReply::Nil);
 }
 
 #[tokio::test]

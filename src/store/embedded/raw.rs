@@ -12,7 +12,7 @@ use crate::session::identity::{Identity, Raw};
 use crate::session::{
     Capacity, Content, EndReason, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName,
 };
-use crate::store::raw::run::{Held, NewValue, RawKeys, run};
+use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run};
 use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
 use crate::store::{MAX_DISPLACED, Terms};
 
@@ -166,7 +166,7 @@ impl RawKeys for Work<'_> {
         name: &RawName,
         held: Option<Held<Place>>,
         new: NewValue,
-    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
         let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
         if bytes > limit {
             return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
@@ -174,10 +174,10 @@ impl RawKeys for Work<'_> {
         let is_session = self.batch.settings.redis_door.rule_of(&name.name).is_some();
         match held.map(|held| held.place) {
             // What it is it stays until it ends, whatever the rules say by now.
-            Some(Place::Session(found)) => self.rewrite(&found, name, &new),
+            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, &new)?.map(|()| Written::Kept)),
             Some(Place::Plain(row, size)) if is_session => {
                 let outcome = self.create(name, new)?;
-                if outcome.is_ok() {
+                if outcome == Ok(Written::Kept) {
                     self.forget_plain(row, size)?;
                 }
                 Ok(outcome)
@@ -225,11 +225,11 @@ impl RawKeys for Work<'_> {
             && self.batch.settings.redis_door.rule_of(&to.name).is_some()
         {
             let Held { content, data, deadline, .. } = held;
-            let saved = self.put(to, there, NewValue { content, data, deadline })?;
+            let saved = self.put(to, there, NewValue { content, data, deadline, only_new: false })?;
             if saved.is_ok() {
                 self.forget_plain(row, size)?;
             }
-            return Ok(saved);
+            return Ok(saved.map(drop));
         }
         if let Some(there) = there {
             self.remove(to, there)?;
@@ -319,15 +319,15 @@ impl Work<'_> {
     }
 
     /// Makes a new session.
-    fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
+    fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<Written, RawRefusal>> {
         let key = name.key();
         let terms = self.batch.terms;
         let tombstone = tombstones::get(&self.steps.conn, &key, terms.now)?;
         if let Some(tombstone) = tombstone {
             let told = self.batch.told_absent.iter().any(|&(told, at)| told == key && at >= tombstone.ended_at);
-            if tombstone.is_final || !(told || self.given_up.contains(&key)) {
+            if tombstone.is_final || !(told || new.only_new || self.given_up.contains(&key)) {
                 self.outcome.late += 1;
-                return Ok(Ok(()));
+                return Ok(Ok(Written::Dropped));
             }
         }
         let identity = self.identify(name, &new);
@@ -380,7 +380,7 @@ impl Work<'_> {
         self.outcome.created += 1;
         self.outcome.written.retain(|written| written.key != key);
         self.outcome.written.push(stored);
-        Ok(Ok(()))
+        Ok(Ok(Written::Kept))
     }
 
     /// Whose a new value is. Counts those that nobody can read.
@@ -444,8 +444,11 @@ impl Work<'_> {
         name: &RawName,
         held: Option<(i64, u64)>,
         new: NewValue,
-    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
         let now = self.now();
+        if held.is_none() {
+            self.steps.tidy_plain(now, plain::TIDIED_BY_EACH)?;
+        }
         let more = plain::weight(plain::size_of(name, &new.data));
         let less = held.map_or(0, |(_, size)| plain::weight(size));
         let cap = self.batch.settings.redis_door.plain_bytes;
@@ -460,7 +463,7 @@ impl Work<'_> {
         let revision = self.steps.next_revision(now);
         let value = PlainValue { content: new.content, data: new.data, deadline: new.deadline, revision };
         self.write_plain(name, held, &value)?;
-        Ok(Ok(()))
+        Ok(Ok(Written::Kept))
     }
 
     fn write_plain(&mut self, name: &RawName, held: Option<(i64, u64)>, value: &PlainValue) -> rusqlite::Result<()> {

@@ -30,6 +30,17 @@ pub struct NewValue {
     pub data: Box<[u8]>,
     /// When it is to end.
     pub deadline: Option<Timestamp>,
+    /// Whether it is asked for only if nothing is there, as a lock is: then it is no late save of what was there.
+    pub only_new: bool,
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is there.
+    Kept,
+    /// It was a late save, and is not.
+    Dropped,
 }
 
 /// The keys of a store within one atomic step. An error means that the step is lost.
@@ -53,7 +64,7 @@ pub trait RawKeys {
         name: &RawName,
         held: Option<Held<Self::Place>>,
         new: NewValue,
-    ) -> Result<Result<(), RawRefusal>, Self::Error>;
+    ) -> Result<Result<Written, RawRefusal>, Self::Error>;
 
     /// Changes when a key ends, and nothing else.
     fn set_deadline(
@@ -252,14 +263,18 @@ fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error>
         if let Some(held) = held {
             keys.remove(&set.name, held)?;
         }
-        Ok(())
+        Ok(Written::Kept)
     } else {
-        keys.put(&set.name, held, NewValue { content: Content::Text, data: set.value.clone(), deadline })?
+        let only_new = set.condition == Condition::IfAbsent;
+        let new = NewValue { content: Content::Text, data: set.value.clone(), deadline, only_new };
+        keys.put(&set.name, held, new)?
     };
     Ok(match done {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) if set.get => bytes(before),
-        Ok(()) => RawReply::Done,
+        Ok(_) if set.get => bytes(before),
+        // Whoever asks for a lock must not believe to have it.
+        Ok(Written::Dropped) if set.condition == Condition::IfAbsent => RawReply::Nil,
+        Ok(_) => RawReply::Done,
     })
 }
 
@@ -307,13 +322,13 @@ fn put_hash<K: RawKeys>(
     held: Option<Held<K::Place>>,
     fields: &[(&[u8], &[u8])],
     keys: &mut K,
-) -> Result<Result<(), RawRefusal>, K::Error> {
+) -> Result<Result<Written, RawRefusal>, K::Error> {
     match held {
-        Some(held) if fields.is_empty() => keys.remove(name, held).map(Ok),
+        Some(held) if fields.is_empty() => keys.remove(name, held).map(|()| Ok(Written::Kept)),
         held => {
             let deadline = held.as_ref().and_then(|held| held.deadline);
             let data = Fields::write(fields.iter().copied());
-            keys.put(name, held, NewValue { content: Content::Hash, data, deadline })
+            keys.put(name, held, NewValue { content: Content::Hash, data, deadline, only_new: false })
         }
     }
 }
@@ -340,7 +355,7 @@ fn hash_set<K: RawKeys>(name: &RawName, pairs: &[Pair], keys: &mut K) -> Result<
     let new = fields.len() - before;
     Ok(match put_hash(name, held, &fields, keys)? {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) => RawReply::Integer(i64::try_from(new).unwrap_or(i64::MAX)),
+        Ok(_) => RawReply::Integer(i64::try_from(new).unwrap_or(i64::MAX)),
     })
 }
 
@@ -386,7 +401,7 @@ fn hash_add<K: RawKeys>(name: &RawName, field: &[u8], by: i64, keys: &mut K) -> 
     }
     Ok(match put_hash(name, held, &fields, keys)? {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) => RawReply::Integer(after),
+        Ok(_) => RawReply::Integer(after),
     })
 }
 
