@@ -25,7 +25,7 @@ const SCRIPT: &str =
     "if redis.call(\"get\",KEYS[1]) == ARGV[1] then return redis.call(\"del\",KEYS[1]) else return 0 end";
 
 /// Half of them are sessions.
-const NAMES: [&str; 8] = ["s:a", "s:b", "s:c", "s:{0}", "p:a", "p:b", "p:c", ""];
+pub const NAMES: [&str; 8] = ["s:a", "s:b", "s:c", "s:{0}", "p:a", "p:b", "p:c", ""];
 const FIELDS: [&str; 5] = ["f", "g", "user_id", "n", ""];
 const VALUES: [&str; 16] = [
     "",

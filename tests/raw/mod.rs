@@ -21,6 +21,7 @@ use crate::support::sessions::{SeededGenerator, everybody, terms, user};
 mod batches;
 mod differential;
 mod disk;
+mod gateway;
 mod limits;
 mod migration;
 mod plain;
