@@ -105,6 +105,28 @@ async fn each_new_one_tidies_up_after_two_that_have_expired() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_leaves_no_lock_for_ever() {
+    let mut keys = Keys::new();
+    let two_years = 2 * 365 * 24 * 60;
+    keys.run(set_until("p:right", "x", Deadline::At(keys.soon(two_years)))).await;
+    keys.run(set("p:stays", "x")).await;
+    keys.wait(Duration::from_secs(365 * 86_400));
+    keys.set("s:1", "x").await;
+    keys.run(set_until("p:lock", "x", Deadline::At(keys.soon(5)))).await;
+    keys.terms.now = super::START;
+    for _ in 0..2 {
+        keys.reopen().await;
+        keys.set("s:1", "y").await;
+        keys.run(set_until("p:new", "x", Deadline::At(keys.soon(7)))).await;
+        for (key, minutes) in [("p:lock", 5_u64), ("p:right", two_years), ("p:new", 7)] {
+            let left = keys.run(RawOp::TimeToLive(name(key))).await;
+            assert_eq!(left, RawReply::TimeToLive(TimeToLive::Millis(minutes.cast_signed() * 60_000)), "{key}");
+        }
+        assert_eq!(keys.get("p:stays").await, bytes("x"));
+    }
+}
+
+#[tokio::test]
 async fn key_spaces_are_apart() {
     let keys = Keys::new();
     let other = RawName::new(1, b"p:1");
