@@ -19,6 +19,7 @@ mod identity;
 mod live_limits;
 mod metrics;
 mod redis_door;
+mod raw;
 mod resp;
 mod security;
 mod situations;

@@ -130,7 +130,7 @@ pub enum RawOp {
     Bind {
         /// The key.
         name: RawName,
-        /// The user; `None`: what the value says, from the next write on.
+        /// The user, until it is said anew or the session ends; `None`: what the value says.
         user: Option<UserName>,
     },
 }
@@ -246,7 +246,8 @@ pub struct RawBatch {
     /// Keys that must still be at these revisions, 0 being "absent"; otherwise nothing is done.
     pub watched: Vec<(RawName, u64)>,
     /// Keys of which the client has been told that they are not there, and when: it may make them anew. Of others that
-    /// have just ended it may not know, and what it writes is late.
+    /// have just ended it may not know, and what it writes is late, unless it asks for a new one by
+    /// [`Condition::IfAbsent`].
     pub told_absent: Vec<(SessionKey, Timestamp)>,
     /// The time, the clocks, and whether to tell the app.
     pub terms: Terms,
