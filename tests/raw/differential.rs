@@ -326,6 +326,20 @@ fn told(op: &RawOp, answer: Answer) -> Answer {
     }
 }
 
+/// Each error once: by chance the rarest would be missing in one run of many.
+fn every_error() -> Vec<RawOp> {
+    let add = |by| RawOp::HIncrBy { name: super::name("p:a"), field: boxed("n"), by };
+    vec![
+        RawOp::Delete(vec![super::name("p:a"), super::name("p:b")]),
+        RawOp::Rename { from: super::name("p:b"), to: super::name("p:a") },
+        add(i64::MAX),
+        add(1),
+        super::hset("p:a", "n", "-0"),
+        add(1),
+        RawOp::Get(super::name("p:a")),
+    ]
+}
+
 /// What a reader sees of every key.
 fn everything() -> Vec<RawOp> {
     let of = |key: &&str| {
@@ -396,6 +410,7 @@ async fn compare(forget: bool) {
                 (0..length).map(|_| operation(&mut random, now)).collect()
             })
             .collect();
+        batches.push(every_error());
         batches.push(everything());
         let mut requests = Vec::new();
         for ops in &batches {

@@ -1,5 +1,7 @@
 //! What a session is that an app named: whose, until when, and how it ends.
 
+use sessgate::config::settings::SessionRule;
+use sessgate::session::identity::{Format, Rule};
 use std::time::Duration;
 
 use sessgate::session::{EndReason, Timeout};
@@ -198,12 +200,21 @@ async fn the_apps_time_to_live_ends_a_session_as_idle_and_ours_as_absolute() {
 }
 
 #[tokio::test]
-async fn the_value_says_when_a_session_began_but_never_in_the_future() {
-    let mut keys = Keys::new();
+async fn where_a_rule_says_so_the_value_tells_when_a_session_began_but_never_in_the_future() {
+    let created = "/created".parse().unwrap();
+    let rule = Rule::new(Format::Auto, None, None, Some(&created));
+    let mut keys = Keys::with(|settings| {
+        settings.redis_door.sessions = [("s:", rule), ("t:", Rule::default())]
+            .map(|(pattern, rule)| SessionRule { pattern: pattern.to_owned(), rule })
+            .into();
+    });
     keys.terms.lifetimes.absolute_timeout = Some(MINUTE * 30);
     let began = keys.now() - MINUTE * 20;
     keys.set("s:1", &format!("{{\"created\":{}}}", began.as_millis())).await;
     keys.set("s:2", &format!("{{\"created\":{}}}", keys.soon(20).as_millis())).await;
+    // Without a place that is said, it may be when the account was made.
+    keys.set("t:1", &format!("{{\"created\":{}}}", began.as_millis())).await;
+    assert_eq!(keys.session("t:1").await.unwrap().session.created_at, keys.now());
     assert_eq!(keys.session("s:1").await.unwrap().session.created_at, began);
     assert_eq!(keys.session("s:2").await.unwrap().session.created_at, keys.now());
     keys.run(expire("s:1", keys.soon(60))).await;

@@ -167,25 +167,15 @@ impl RawKeys for Work<'_> {
         held: Option<Held<Place>>,
         new: NewValue,
     ) -> rusqlite::Result<Result<Written, RawRefusal>> {
-        let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
-        if bytes > limit {
-            return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
-        }
+        let was_session = matches!(held, Some(Held { place: Place::Session(_), .. }));
         let is_session = self.batch.settings.redis_door.rule_of(&name.name).is_some();
-        match held.map(|held| held.place) {
-            // What it is it stays until it ends, whatever the rules say by now.
-            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, &new)?.map(|()| Written::Kept)),
-            Some(Place::Plain(row, size)) if is_session => {
-                let outcome = self.create(name, new)?;
-                if outcome == Ok(Written::Kept) {
-                    self.forget_plain(row, size)?;
-                }
-                Ok(outcome)
-            }
-            None if is_session => self.create(name, new),
-            Some(Place::Plain(row, size)) => self.put_plain(name, Some((row, size)), new),
-            None => self.put_plain(name, None, new),
+        let written = self.put_as(is_session, name, held, new)?;
+        if let Err(refusal) = written
+            && (was_session || is_session)
+        {
+            self.outcome.refused.push(refusal);
         }
+        Ok(written)
     }
 
     fn set_deadline(&mut self, name: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
@@ -294,6 +284,34 @@ impl Found {
 }
 
 impl Work<'_> {
+    /// Writes a value as a session or a plain key.
+    fn put_as(
+        &mut self,
+        is_session: bool,
+        name: &RawName,
+        held: Option<Held<Place>>,
+        new: NewValue,
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
+        let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
+        if bytes > limit {
+            return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
+        }
+        match held.map(|held| held.place) {
+            // What it is it stays until it ends, whatever the rules say by now.
+            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, &new)?.map(|()| Written::Kept)),
+            Some(Place::Plain(row, size)) if is_session => {
+                let outcome = self.create(name, new)?;
+                if outcome == Ok(Written::Kept) {
+                    self.forget_plain(row, size)?;
+                }
+                Ok(outcome)
+            }
+            None if is_session => self.create(name, new),
+            Some(Place::Plain(row, size)) => self.put_plain(name, Some((row, size)), new),
+            None => self.put_plain(name, None, new),
+        }
+    }
+
     /// Gives a session a new value.
     fn rewrite(&mut self, found: &Found, name: &RawName, new: &NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
         let identity = self.identify(name, new);
@@ -393,10 +411,12 @@ impl Work<'_> {
     /// Whose a value is.
     fn extract(&self, name: &RawName, content: Content, data: &[u8]) -> Identity {
         let Some(rule) = self.batch.settings.redis_door.rule_of(&name.name) else { return Identity::default() };
-        match content {
+        let identity = match content {
             Content::Hash => rule.extract(Raw::Fields(&Fields::of(data).into_iter().collect::<Vec<_>>())),
             Content::Json | Content::Text => rule.extract(Raw::Value(data)),
-        }
+        };
+        // Found without a rule that says where, it may be when the account was made: the session would be over at birth.
+        Identity { created_at: identity.created_at.filter(|_| rule.created().is_some()), ..identity }
     }
 
     /// Makes a session a user's, whose limit it then must keep, and gives it a size without the user's name.

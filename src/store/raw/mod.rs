@@ -135,6 +135,17 @@ pub enum RawOp {
     },
 }
 
+impl RawOp {
+    /// The key to which it gives a value.
+    #[must_use]
+    pub fn saved(&self) -> Option<&RawName> {
+        match self {
+            Self::Set(RawSet { name, .. }) | Self::HSet { name, .. } | Self::HIncrBy { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// Names and values are secrets and session data.
 impl fmt::Debug for RawOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -283,6 +294,8 @@ pub struct RawOutcome {
     pub written: Vec<StoredSession>,
     /// Sessions that are new.
     pub created: u64,
+    /// Why others were not written.
+    pub refused: Vec<RawRefusal>,
     /// Late saves of sessions that have just ended: answered as if done, and not done.
     pub late: u64,
     /// Sessions that were written with a value that nobody could read, so that the user is not known.
