@@ -1,3 +1,4 @@
 //! The Redis door: what session libraries send, and what they are answered.
 
+mod differential;
 mod sessions;

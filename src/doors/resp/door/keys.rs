@@ -3,7 +3,7 @@
 use super::client::{Client, WATCHED};
 use super::{Command, CommandError, Name, RedisDoor, Step, Writer, errors, say_about_the_connection};
 use crate::clock::Timestamp;
-use crate::doors::resp::command::{self, Lifetime, Scan, Script};
+use crate::doors::resp::command::{self, GetEx, Lifetime, Scan, Script};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
 use crate::gateway::raw::{RawRequest, RawView};
@@ -117,8 +117,8 @@ fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<Raw
     Ok(match command {
         Command::Get { key } => RawOp::Get(name(key)),
         Command::GetDel { key } => RawOp::GetDel(name(key)),
-        Command::GetEx(get) => match get.lifetime {
-            Ok(lifetime) => RawOp::GetEx(name(get.key), deadline_of(lifetime, now)?),
+        Command::GetEx(get) => match deadline_of_getex(get, now) {
+            Ok(deadline) => RawOp::GetEx(name(get.key), deadline),
             // Said only if there is a value: see `answer_op`.
             Err(_) => RawOp::Get(name(get.key)),
         },
@@ -188,14 +188,18 @@ fn deadline_of<'a>(lifetime: Lifetime, now: Timestamp) -> Result<Deadline, Comma
     })
 }
 
-/// Answers a command by what its operation came to.
-fn answer_op(command: &Command<'_>, reply: RawReply, to: &mut Writer<'_>) -> RequestOutcome {
+fn deadline_of_getex<'a>(get: &GetEx<'a>, now: Timestamp) -> Result<Deadline, CommandError<'a>> {
+    deadline_of(get.lifetime?, now)
+}
+
+/// Answers a command by what its operation, made at `now`, came to.
+fn answer_op(command: &Command<'_>, reply: RawReply, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
     match (command, reply) {
         (_, RawReply::Refused(refusal)) => {
             answer_refusal(refusal, to);
             return RequestOutcome::Refused;
         }
-        (Command::GetEx(get), RawReply::Bytes(value)) => match &get.lifetime {
+        (Command::GetEx(get), RawReply::Bytes(value)) => match deadline_of_getex(get, now) {
             Ok(_) => to.bulk(&value),
             Err(error) => {
                 error.reply(to);
@@ -415,7 +419,8 @@ impl RedisDoor {
         command: &Command<'_>,
         out: &mut Vec<u8>,
     ) -> Result<RequestOutcome, GatewayError> {
-        let op = match op_of(command, client.database, self.gateway.now()) {
+        let now = self.gateway.now();
+        let op = match op_of(command, client.database, now) {
             Ok(op) => op,
             Err(error) => {
                 error.reply(&mut Writer::new(out, client.protocol));
@@ -425,7 +430,7 @@ impl RedisDoor {
         let request = RawRequest { ops: vec![op], watched: vec![], told_absent: client.knows_absent() };
         let replies = self.gateway.run_raw(request).await?;
         let reply = replies.and_then(|mut replies| replies.pop()).unwrap_or(RawReply::Nil);
-        Ok(answer_op(command, reply, &mut Writer::new(out, client.protocol)))
+        Ok(answer_op(command, reply, now, &mut Writer::new(out, client.protocol)))
     }
 
     /// Runs what was queued since `MULTI`, as one step.
@@ -453,7 +458,7 @@ impl RedisDoor {
                 Part::Said(bytes) => out.extend_from_slice(&bytes),
                 Part::Op(command) => {
                     let reply = replies.next().unwrap_or(RawReply::Nil);
-                    answer_op(&command, reply, &mut Writer::new(out, client.protocol));
+                    answer_op(&command, reply, now, &mut Writer::new(out, client.protocol));
                 }
             }
         }

@@ -141,22 +141,23 @@ impl RedisDoor {
             Err(CommandError::OtherProtocol) => return Step::Close,
             Err(error) => {
                 if matches!(error, CommandError::Arity(Name::Exec)) {
-                    client.forget_transaction();
+                    client.take_transaction();
                 }
                 client.doom();
                 return refuse(client, &error, out);
             }
         };
         if !client.authenticated && !name.is_allowed_before_auth() {
-            return say(client, errors::NO_AUTH, out);
+            return reject(client, name, &[errors::NO_AUTH.as_bytes()], out);
         }
         if client.is_subscriber() && !name.is_allowed_while_subscribed() {
-            Writer::new(out, client.protocol).error_of(&[
-                b"ERR Can't execute '",
-                name.full_name().split('|').next().unwrap_or_default().as_bytes(),
+            let error: [&[u8]; 4] = [
+                if name == Name::Exec { b"" } else { b"ERR " },
+                b"Can't execute '",
+                name.full_name().as_bytes(),
                 b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-            ]);
-            return Step::Done(RequestOutcome::Refused);
+            ];
+            return reject(client, name, &error, out);
         }
         if client.is_queueing() && !name.is_never_queued() {
             return match client.queue(&arguments) {
@@ -341,6 +342,19 @@ fn matches(pattern: &[u8], name: &str) -> bool {
 /// Answers an error of the request.
 fn refuse(client: &Client, error: &CommandError<'_>, out: &mut Vec<u8>) -> Step {
     error.reply(&mut Writer::new(out, client.protocol));
+    Step::Done(RequestOutcome::Refused)
+}
+
+/// Answers that a command may not be called now, which dooms or ends a transaction.
+fn reject(client: &mut Client, name: Name, error: &[&[u8]], out: &mut Vec<u8>) -> Step {
+    client.doom();
+    let mut to = Writer::new(out, client.protocol);
+    if name == Name::Exec {
+        client.take_transaction();
+        to.error_of(&[&[errors::EXEC_REFUSED.as_bytes()], error].concat());
+    } else {
+        to.error_of(error);
+    }
     Step::Done(RequestOutcome::Refused)
 }
 
