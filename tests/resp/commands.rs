@@ -88,7 +88,8 @@ pub const ODD: &[&str] = &[
 ];
 pub const UNKNOWN: &[&str] =
     &["foo", "gett", "ge", "", "client|id", "g\r\net", "x\0y", "GET ", "é", "getgetgetgetgetgetget"];
-pub const UNKNOWN_SUBCOMMANDS: &[&str] = &["foo", "MAINT_NOTIFICATIONS", "", "a\r\nb", "x\0y", "id ", "client|id", "%s"];
+pub const UNKNOWN_SUBCOMMANDS: &[&str] =
+    &["foo", "MAINT_NOTIFICATIONS", "", "a\r\nb", "x\0y", "id ", "client|id", "%s"];
 
 /// Redis 7.0 does not have these yet; clients of today send them.
 const LATER: [Name; 2] = [Name::ClientSetInfo, Name::ClientNoTouch];

@@ -10,7 +10,8 @@ use crate::support::seed::Random;
 const KEYS: &[&str] = &["s", "s", "s2", "s_LOCK", "h", "h", "h2", "h_LOCK", "none"];
 const FIELDS: &[&str] = &["f", "g", "n", "", "user"];
 const VALUES: &[&str] = &["v", "", "7", "-1", "9223372036854775807", "two words", "{\"user\":{\"id\":\"u-1\"}}"];
-const NUMBERS: &[&str] = &["0", "1", "-1", "7", "9223372036854775807", "9223372036854775808", "01", "abc", "", "1.5", " 1"];
+const NUMBERS: &[&str] =
+    &["0", "1", "-1", "7", "9223372036854775807", "9223372036854775808", "01", "abc", "", "1.5", " 1"];
 const DATABASES: &[&str] = &["0", "0", "0", "1", "15", "16", "-1", "abc", "2147483648"];
 const CHANNELS: &[&str] = &["c1", "c2", "c3"];
 const SECRETS: &[&str] = &["secret", "secret", "wrong", ""];

@@ -1,21 +1,28 @@
 //! Commands about keys: what they ask of the gateway, and how its answers read.
 
 use super::client::{Client, WATCHED};
+use super::conversation::Counts;
 use super::{Command, CommandError, Name, RedisDoor, Step, Writer, errors, say_about_the_connection};
 use crate::clock::Timestamp;
-use crate::doors::resp::command::{self, GetEx, Lifetime, Scan, Script};
+use crate::doors::resp::command::{self, GetEx, LONGEST_KEY, Lifetime, Scan, Script};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
 use crate::gateway::raw::{RawRequest, RawView};
 use crate::gateway::{GatewayError, MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, Fields, RawName, SessionKey, glob};
-use crate::store::raw::{Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run};
+use crate::store::raw::{
+    ANSWER_BYTES, Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run,
+};
 
 /// Keys that one step of `SCAN` looks at most, however many are asked for.
 const SCANNED: u64 = 1_000;
-/// Bytes that one answer to `MGET` may have.
-const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Requests that a run may have.
+pub(super) const RUN: usize = 64;
+/// Bytes that they may have together.
+pub(super) const RUN_BYTES: usize = 256 * 1024;
+
+const ANSWER_TOO_LARGE: &str = "ERR the answer would be larger than 16 MiB; ask for less at once";
 
 /// What a command finds under a key.
 #[derive(Clone, Copy)]
@@ -58,6 +65,12 @@ fn answer_read(command: &Command<'_>, value: Option<Value<'_>>, now: Timestamp, 
         (Command::Get { .. }, Some(value), None) => to.bulk(value.data),
         (Command::HGet { field, .. }, _, Some(fields)) => bulk_or_null(fields.get(field), to),
         (Command::HMGet { fields: wanted, .. }, _, Some(fields)) => {
+            // The same field may be asked for a thousand times.
+            let bytes = |field| fields.get(field).map_or(0, <[u8]>::len);
+            if wanted.iter().map(bytes).sum::<usize>() > ANSWER_BYTES {
+                to.error(ANSWER_TOO_LARGE);
+                return RequestOutcome::Refused;
+            }
             to.array(wanted.len());
             for field in wanted.iter() {
                 bulk_or_null(fields.get(field), to);
@@ -112,6 +125,8 @@ fn type_of(content: Option<Content>, to: &mut Writer<'_>) {
 /// What a command that changes keys, or stands in a transaction, asks of the store.
 fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
     let name = |key: &[u8]| RawName::new(database, key);
+    // Under which something is kept that may be new.
+    let kept = |key: &'a [u8]| if key.len() > LONGEST_KEY { Err(CommandError::KeyTooLong) } else { Ok(name(key)) };
     let names = |keys: &Arguments<'_>| keys.iter().map(name).collect();
     let boxed = |parts: &Arguments<'_>| parts.iter().map(Box::from).collect();
     Ok(match command {
@@ -124,14 +139,14 @@ fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<Raw
         },
         Command::MGet { keys } => RawOp::MGet(names(keys)),
         Command::Set(set) => RawOp::Set(RawSet {
-            name: name(set.key),
+            name: kept(set.key)?,
             value: set.value.into(),
             condition: condition_of(set.condition),
             deadline: deadline_of(set.lifetime, now)?,
             get: set.get,
         }),
         Command::SetNx { key, value } => RawOp::Set(RawSet {
-            name: name(key),
+            name: kept(key)?,
             value: Box::from(*value),
             condition: Condition::IfAbsent,
             deadline: Deadline::None,
@@ -152,19 +167,21 @@ fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<Raw
         Command::Persist { key } => RawOp::Persist(name(key)),
         Command::Ttl { key, .. } => RawOp::TimeToLive(name(key)),
         Command::Type { key } => RawOp::Type(name(key)),
-        Command::Rename { from, to } => RawOp::Rename { from: name(from), to: name(to) },
+        Command::Rename { from, to } => RawOp::Rename { from: name(from), to: kept(to)? },
         Command::HSet { key, pairs, .. } => {
             let mut parts = pairs.iter();
             let pairs = std::iter::from_fn(|| Some((parts.next()?.into(), parts.next()?.into())));
-            RawOp::HSet { name: name(key), pairs: pairs.collect() }
+            RawOp::HSet { name: kept(key)?, pairs: pairs.collect() }
         }
         Command::HGet { key, field } => RawOp::HGet(name(key), Box::from(*field)),
         Command::HMGet { key, fields } => RawOp::HMGet(name(key), boxed(fields)),
         Command::HGetAll { key } => RawOp::HGetAll(name(key)),
         Command::HDel { key, fields } => RawOp::HDel(name(key), boxed(fields)),
-        Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: name(key), field: Box::from(*field), by: *by },
-        Command::Eval { script: Script::CompareAndDelete, keys, arguments } if !keys.is_empty() => {
-            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.get(0).unwrap_or_default().into() }
+        Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: kept(key)?, field: Box::from(*field), by: *by },
+        Command::Eval { script: Script::CompareAndDelete, keys, arguments }
+            if !keys.is_empty() && !arguments.is_empty() =>
+        {
+            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.at(0).into() }
         }
         // Another script is as unknown by its text as by its hash: there is no Lua here.
         Command::Eval { .. } => return Err(CommandError::NoScript),
@@ -241,6 +258,7 @@ fn answer_refusal(refusal: RawRefusal, to: &mut Writer<'_>) {
         RawRefusal::TooLarge { bytes, limit } => {
             to.error(&format!("ERR the value has {bytes} bytes; limits.session_bytes allows {limit}"));
         }
+        RawRefusal::AnswerTooLarge => to.error(ANSWER_TOO_LARGE),
     }
 }
 
@@ -248,7 +266,7 @@ fn answer_refusal(refusal: RawRefusal, to: &mut Writer<'_>) {
 fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
     match error {
         GatewayError::StorageFull => to.error(errors::OUT_OF_MEMORY),
-        error => to.error(&format!("ERR {error}")),
+        error => to.error_of(&[b"ERR ", error.to_string().as_bytes()]),
     }
     RequestOutcome::Failed
 }
@@ -272,21 +290,29 @@ impl RedisDoor {
         Some(Step::Done(answer_read(command, view.as_ref().map(Value::of), now, to)))
     }
 
-    /// Answers a command that has to be waited for.
+    /// Whether a request may be done as one step with others like it that follow: a run.
+    pub(super) fn may_join_run(client: &Client, request: Arguments<'_>) -> bool {
+        client.is_free() && Command::of(request).is_ok_and(|command| only_changes(&command))
+    }
+
+    /// Answers requests that have to be waited for: one, or a run.
     pub(super) async fn answer_later(
         &self,
         client: &mut Client,
-        arguments: Arguments<'_>,
+        requests: &[KeptArguments],
         out: &mut Vec<u8>,
-    ) -> RequestOutcome {
-        let command = match Command::of(arguments) {
-            Ok(command) => command,
-            Err(error) => {
-                error.reply(&mut Writer::new(out, client.protocol));
-                return RequestOutcome::Refused;
-            }
-        };
-        let answered = match command {
+    ) -> Counts {
+        match requests {
+            [request] => match Command::of(request.get()) {
+                Ok(command) if !is_change(&command) => Counts::of(self.answer_one_later(client, &command, out).await),
+                _ => self.change(client, requests, out).await,
+            },
+            _ => self.change(client, requests, out).await,
+        }
+    }
+
+    async fn answer_one_later(&self, client: &mut Client, command: &Command<'_>, out: &mut Vec<u8>) -> RequestOutcome {
+        let answered = match *command {
             Command::MGet { keys } => self.get_many(client, keys, out).await,
             Command::Exists { keys } => self.count_there(client, keys, Slide::Peek, out).await,
             Command::Touch { keys } => self.count_there(client, keys, Slide::Touch, out).await,
@@ -302,9 +328,10 @@ impl RedisDoor {
             }
             Command::Watch { keys } => self.watch(client, keys, out).await,
             Command::Exec => self.run_transaction(client, out).await,
-            _ => match reads(&command) {
-                Some((key, slide)) => self.read(client, &command, key, slide, out).await,
-                None => self.change(client, &command, out).await,
+            _ => match reads(command) {
+                Some((key, slide)) => self.read(client, command, key, slide, out).await,
+                // All others are changes.
+                None => Ok(RequestOutcome::Refused),
             },
         };
         answered.unwrap_or_else(|error| answer_failure(&error, &mut Writer::new(out, client.protocol)))
@@ -344,8 +371,7 @@ impl RedisDoor {
             let view = self.look_up(client, key, Slide::Touch).await?;
             bytes += view.as_ref().map_or(0, |view| view.data().len());
             if bytes > ANSWER_BYTES {
-                let error = "ERR the answer would be larger than 16 MiB; ask for fewer keys at once";
-                Writer::new(out, client.protocol).error(error);
+                Writer::new(out, client.protocol).error(ANSWER_TOO_LARGE);
                 return Ok(RequestOutcome::Refused);
             }
             views.push(view);
@@ -402,6 +428,10 @@ impl RedisDoor {
             Writer::new(out, client.protocol).error("ERR too many watched keys: 1,024 at most");
             return Ok(RequestOutcome::Refused);
         }
+        if keys.iter().any(|key| key.len() > LONGEST_KEY) {
+            CommandError::KeyTooLong.reply(&mut Writer::new(out, client.protocol));
+            return Ok(RequestOutcome::Refused);
+        }
         for key in keys.iter() {
             let name = RawName::new(client.database, key);
             if !client.more().watched.iter().any(|(watched, _)| *watched == name) {
@@ -413,96 +443,165 @@ impl RedisDoor {
         Ok(RequestOutcome::Ok)
     }
 
-    async fn change(
-        &self,
-        client: &mut Client,
-        command: &Command<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<RequestOutcome, GatewayError> {
-        let now = self.gateway.now();
-        let op = match op_of(command, client.database, now) {
-            Ok(op) => op,
+    /// Makes changes, in order and as one step: so they share its price.
+    async fn change(&self, client: &mut Client, requests: &[KeptArguments], out: &mut Vec<u8>) -> Counts {
+        match self.run_as_one(client, requests, vec![]).await {
+            Ok(answers) => self.answer_all(client, answers.unwrap_or_default(), out),
             Err(error) => {
-                error.reply(&mut Writer::new(out, client.protocol));
-                return Ok(RequestOutcome::Refused);
+                let mut counts = Counts::default();
+                for _ in requests {
+                    counts.add(answer_failure(&error, &mut Writer::new(out, client.protocol)));
+                }
+                counts
             }
-        };
-        let request = RawRequest { ops: vec![op], watched: vec![], told_absent: client.knows_absent() };
-        let replies = self.gateway.run_raw(request).await?;
-        let reply = replies.and_then(|mut replies| replies.pop()).unwrap_or(RawReply::Nil);
-        Ok(answer_op(command, reply, now, &mut Writer::new(out, client.protocol)))
+        }
     }
 
-    /// Runs what was queued since `MULTI`, as one step.
+    /// Runs what was queued since `MULTI`.
     async fn run_transaction(&self, client: &mut Client, out: &mut Vec<u8>) -> Result<RequestOutcome, GatewayError> {
         let (queued, watched) = client.take_transaction();
-        let (before, now) = (client.database, self.gateway.now());
-        // Each command is an operation, or answered already.
-        let mut ops = Vec::with_capacity(queued.len());
-        let mut parts = Vec::with_capacity(queued.len());
-        for kept in &queued {
-            parts.push(part_of_transaction(client, kept, now, &mut ops));
-        }
-        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
-        let replies = self.gateway.run_raw(request).await;
-        let mut to = Writer::new(out, client.protocol);
-        let Some(replies) = replies.inspect_err(|_| client.database = before)? else {
+        let before = client.database;
+        let answers = self.run_as_one(client, &queued, watched).await;
+        if !matches!(answers, Ok(Some(_))) {
             client.database = before;
+        }
+        let mut to = Writer::new(out, client.protocol);
+        let Some(answers) = answers? else {
             to.null_array();
             return Ok(RequestOutcome::Ok);
         };
-        to.array(parts.len());
-        let mut replies = replies.into_iter();
-        for part in parts {
-            match part {
-                Part::Said(bytes) => out.extend_from_slice(&bytes),
-                Part::Op(command) => {
-                    let reply = replies.next().unwrap_or(RawReply::Nil);
-                    answer_op(&command, reply, now, &mut Writer::new(out, client.protocol));
-                }
-            }
-        }
+        to.array(answers.len());
+        self.answer_all(client, answers, out);
         Ok(RequestOutcome::Ok)
+    }
+
+    /// Does requests as one step of the store. `None`: a watched key has changed, and nothing was done.
+    async fn run_as_one<'k>(
+        &self,
+        client: &mut Client,
+        requests: &'k [KeptArguments],
+        watched: Vec<(RawName, u64)>,
+    ) -> Result<Option<Vec<Answer<'k>>>, GatewayError> {
+        let now = self.gateway.now();
+        let mut ops = Vec::with_capacity(requests.len());
+        let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, now, &mut ops)).collect();
+        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
+        let Some(replies) = self.gateway.run_raw(request).await? else { return Ok(None) };
+        let mut replies = replies.into_iter();
+        let answer = |part| match part {
+            Part::Said(bytes, outcome) => Answer::Said(bytes, outcome),
+            Part::Op(command, database) => {
+                Answer::Reply { command, database, reply: replies.next().unwrap_or(RawReply::Nil), asked: now }
+            }
+        };
+        Ok(Some(parts.into_iter().map(answer).collect()))
+    }
+
+    /// Writes answers, and remembers what they say of keys that are not there.
+    fn answer_all(&self, client: &mut Client, answers: Vec<Answer<'_>>, out: &mut Vec<u8>) -> Counts {
+        let mut counts = Counts::default();
+        for answer in answers {
+            counts.add(match answer {
+                Answer::Said(bytes, outcome) => {
+                    out.extend_from_slice(&bytes);
+                    outcome
+                }
+                Answer::Reply { command, database, reply, asked } => {
+                    for key in found_absent(&command, &reply) {
+                        client.told_absent(SessionKey::of_raw(database, key), self.gateway.now());
+                    }
+                    answer_op(&command, reply, asked, &mut Writer::new(out, client.protocol))
+                }
+            });
+        }
+        counts
     }
 }
 
-/// What a command of a transaction adds to the operations, or is answered.
-fn part_of_transaction<'k>(
-    client: &mut Client,
-    kept: &'k KeptArguments,
-    now: Timestamp,
-    ops: &mut Vec<RawOp>,
-) -> Part<'k> {
+/// The keys that an answer says are not there.
+fn found_absent<'a>(command: &Command<'a>, reply: &RawReply) -> Vec<&'a [u8]> {
+    match (command, reply) {
+        (Command::Get { key } | Command::GetDel { key }, RawReply::Nil)
+        | (Command::Type { key }, RawReply::Type(None))
+        | (Command::Ttl { key, .. }, RawReply::TimeToLive(TimeToLive::Absent)) => vec![key],
+        (Command::GetEx(get), RawReply::Nil) => vec![get.key],
+        (Command::HGetAll { key }, RawReply::Fields(data)) if data.is_empty() => vec![key],
+        (Command::MGet { keys }, RawReply::List(values)) => {
+            keys.iter().zip(values).filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// What a request adds to the operations, or is answered.
+fn part_of<'k>(client: &mut Client, kept: &'k KeptArguments, now: Timestamp, ops: &mut Vec<RawOp>) -> Part<'k> {
     let mut said = Vec::new();
     let arguments = kept.get();
     let parsed = Name::of(&arguments).and_then(|name| name.parse(arguments));
     let refused = match parsed {
         Err(error) => error,
         Ok(command) => match say_about_the_connection(client, &command, &mut said) {
-            Step::Done(_) | Step::Close => return Part::Said(said),
+            Step::Done(outcome) => return Part::Said(said, outcome),
+            Step::Close => return Part::Said(said, RequestOutcome::Ok),
             Step::Later if !may_be_queued(&command) => {
                 Writer::new(&mut said, client.protocol).error("ERR Command not allowed inside a transaction");
-                return Part::Said(said);
+                return Part::Said(said, RequestOutcome::Refused);
             }
             Step::Later => match op_of(&command, client.database, now) {
                 Ok(op) => {
                     ops.push(op);
-                    return Part::Op(command);
+                    return Part::Op(command, client.database);
                 }
                 Err(error) => error,
             },
         },
     };
     refused.reply(&mut Writer::new(&mut said, client.protocol));
-    Part::Said(said)
+    Part::Said(said, RequestOutcome::Refused)
 }
 
-/// A command of a transaction.
+/// A request that is to be done with others.
 enum Part<'k> {
     /// Its answer is known.
-    Said(Vec<u8>),
-    /// The store's next reply is its answer.
-    Op(Command<'k>),
+    Said(Vec<u8>, RequestOutcome),
+    /// The store's next reply is its answer. It is about that key space.
+    Op(Command<'k>, u16),
+}
+
+/// A request that was done with others.
+enum Answer<'k> {
+    /// Its answer.
+    Said(Vec<u8>, RequestOutcome),
+    /// What the store has said, of what was asked for then.
+    Reply { command: Command<'k>, database: u16, reply: RawReply, asked: Timestamp },
+}
+
+/// Whether a command changes keys.
+fn is_change(command: &Command<'_>) -> bool {
+    matches!(
+        command,
+        Command::GetDel { .. }
+            | Command::GetEx(_)
+            | Command::Set(_)
+            | Command::SetNx { .. }
+            | Command::Del { .. }
+            | Command::Expire(_)
+            | Command::Persist { .. }
+            | Command::Rename { .. }
+            | Command::HSet { .. }
+            | Command::HDel { .. }
+            | Command::HIncrBy { .. }
+            | Command::Eval { .. }
+    )
+}
+
+/// Whether a command changes keys and reads no value.
+fn only_changes(command: &Command<'_>) -> bool {
+    match command {
+        Command::GetDel { .. } | Command::GetEx(_) => false,
+        Command::Set(set) => !set.get,
+        command => is_change(command),
+    }
 }
 
 /// Whether a transaction can do it as one step with others: what is about keys, and no listing of them.
