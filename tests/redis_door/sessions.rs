@@ -4,11 +4,11 @@ use crate::support::gateway::TestGateway;
 use crate::support::redis_door::TestRedisDoor;
 
 /// What express-session with passport stores.
-fn express(user: &str) -> String {
+pub fn express(user: &str) -> String {
     format!(r#"{{"cookie":{{"originalMaxAge":60000}},"passport":{{"user":"{user}"}}}}"#)
 }
 
-fn bulk(value: &str) -> String {
+pub fn bulk(value: &str) -> String {
     format!("${}\r\n{value}\r\n", value.len())
 }
 

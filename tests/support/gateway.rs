@@ -79,7 +79,8 @@ impl TestGateway {
         self.figure(&format!("sessgate_requests_total{{door=\"api\",outcome=\"{}\"}}", outcome.as_str()))
     }
 
-    fn figure(&self, series: &str) -> i64 {
+    /// What a series of the metrics says.
+    pub fn figure(&self, series: &str) -> i64 {
         let text = self.metrics.encode().unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(series));
         value.unwrap().trim().parse().unwrap()

@@ -12,6 +12,7 @@ use sessgate::metrics::labels::Door;
 use sessgate::shutdown::Shutdown;
 
 use super::gateway::TestGateway;
+use crate::resp::request;
 
 /// How long an answer may take before it counts as missing.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -77,13 +78,7 @@ pub struct RedisClient {
 impl RedisClient {
     /// Sends a command of words.
     pub fn send(&mut self, words: &[&[u8]]) {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            request.extend_from_slice(word);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.stream.write_all(&request).expect("it is read");
+        self.stream.write_all(&request(words)).expect("it is read");
     }
 
     /// Reads exactly the bytes that are expected, and says what came instead if they do not.
@@ -106,6 +101,25 @@ impl RedisClient {
         let words: Vec<_> = command.split(' ').map(str::as_bytes).collect();
         self.send(&words);
         self.expect(expected);
+    }
+
+    /// Sends commands at once, in words with blanks between them.
+    pub fn send_all(&mut self, commands: &[&str]) {
+        let words = |command: &&str| command.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let bytes: Vec<u8> = commands.iter().flat_map(|command| request(&words(command))).collect();
+        self.stream.write_all(&bytes).expect("it is read");
+    }
+
+    /// Speaks RESP3 from now on.
+    pub fn greet(&mut self) {
+        self.send_all(&["HELLO 3"]);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"modules\r\n*0\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("an answer");
+            answer.extend(byte);
+        }
+        assert!(answer.starts_with(b"%7\r\n"));
     }
 
     /// Waits until the other side has closed the connection.

@@ -24,6 +24,8 @@ const KEPT_BYTES: usize = 4 * 1024;
 enum Next {
     /// Requests that have to be waited for.
     Later(Vec<KeptArguments>),
+    /// It has subscribed: notices are to be listened for.
+    Listen,
     /// The last answer is on its way, and must arrive.
     Goodbye,
     /// The client has left, or its time is over.
@@ -125,6 +127,7 @@ impl<'d> Conversation<'d> {
                     let counts = self.door.answer_later(&mut self.client, &requests, &mut self.unsent).await;
                     self.count(&counts);
                 }
+                Next::Listen => {}
                 Next::Gone => return,
                 Next::Goodbye => break,
             }
@@ -165,6 +168,11 @@ impl<'d> Conversation<'d> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         self.link.watched.register(cx.waker());
         let polled = self.poll_work(cx);
+        let subscriptions = self.client.more.as_ref().and_then(|more| more.subscriptions.as_ref());
+        // Those that are listened to have been taken.
+        if polled.is_pending() && subscriptions.is_some_and(|subscriptions| subscriptions.ends.is_some()) {
+            return Poll::Ready(Next::Listen);
+        }
         // Asked last: whatever has come in the meantime is answered and begins a new phase.
         if polled.is_pending() && self.link.watched.is_due() { Poll::Ready(Next::Gone) } else { polled }
     }
