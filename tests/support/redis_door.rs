@@ -58,9 +58,9 @@ impl TestRedisDoor {
         RedisClient { stream }
     }
 
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Has it begin to drain.
+    pub fn begin_stop(&self) {
+        self.shutdown.begin();
     }
 
     /// Drains it.
@@ -103,6 +103,11 @@ impl RedisClient {
         self.expect(expected);
     }
 
+    /// Sends bytes as they are. The other side may have closed already.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
     /// Sends commands at once, in words with blanks between them.
     pub fn send_all(&mut self, commands: &[&str]) {
         let words = |command: &&str| command.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
@@ -127,8 +132,8 @@ impl RedisClient {
     pub fn expect_closed(&mut self) {
         let mut rest = Vec::new();
         let read = self.stream.read_to_end(&mut rest);
-        let reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
-        assert!(read.is_ok() || reset, "{read:?}");
+        let was_reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(read.is_ok() || was_reset, "{read:?}");
         assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     }
 }

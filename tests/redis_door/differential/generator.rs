@@ -1,5 +1,6 @@
 //! Requests such as session libraries and their users send, right and wrong.
 
+use sessgate::clock::{Clock, SystemClock};
 use sessgate::doors::resp::command::Name;
 
 use crate::resp::commands::{ODD, UNKNOWN, UNKNOWN_SUBCOMMANDS, any_case};
@@ -82,7 +83,7 @@ impl Generator {
         }
         self.lifetimes += 1;
         let seconds = 7_200 + (self.lifetimes * 7_919 % 10_000) * 100;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemClock::new().now().at.as_millis().unsigned_abs() / 1_000;
         let past = self.kind != Kind::Watching && self.one_in(10);
         match unit {
             "ex" => seconds.to_string(),

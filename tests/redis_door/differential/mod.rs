@@ -7,9 +7,10 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use sessgate::session::UserLimits;
+use sessgate::clock::{Clock, SystemClock};
+use sessgate::session::{Capacity, OnExcess, UserLimits};
 
 use self::generator::{Generator, Kind, Request};
 use self::replies::{Reply, alike, shown};
@@ -36,10 +37,9 @@ const DATABASES: [&str; 3] = ["0", "1", "15"];
 fn lenient() -> TestGateway {
     TestGateway::with(|settings| {
         settings.redis_door.tombstone = Duration::ZERO;
-        settings.limits.per_user =
-            UserLimits { sessions: None, on_excess: sessgate::session::OnExcess::Reject, overrides: [].into() };
+        settings.limits.per_user = UserLimits { sessions: None, on_excess: OnExcess::Reject, overrides: [].into() };
         settings.limits.creation_per_ip = None;
-        settings.limits.stored = sessgate::session::Capacity::default();
+        settings.limits.stored = Capacity::default();
         settings.lifetimes.clocks.absolute_timeout = None;
         settings.lifetimes.clocks.idle_timeout = Duration::from_secs(3_000 * 86_400);
     })
@@ -76,9 +76,8 @@ impl Servers {
 
     /// Moves the gateway's clock to the time.
     fn catch_up(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let there = u64::try_from(self.gateway.gateway.now().as_millis()).unwrap();
-        self.gateway.clock.advance(now.saturating_sub(Duration::from_millis(there)));
+        let now = SystemClock::new().now().at;
+        self.gateway.clock.advance(now.since(self.gateway.gateway.now()));
     }
 }
 

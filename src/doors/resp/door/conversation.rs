@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::client::Client;
-use super::keys::{RUN, RUN_BYTES};
 use super::notices;
+use super::together::{RUN, RUN_BYTES};
 use super::{RedisDoor, Step, Writer};
 use crate::doors::resp::frame::{Frame, KeptArguments, Limits, Parser};
 use crate::doors::serve::event_loop::{Link, close};

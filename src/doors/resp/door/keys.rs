@@ -2,12 +2,13 @@
 
 use super::client::{Client, WATCHED};
 use super::conversation::Counts;
-use super::{Command, CommandError, Name, RedisDoor, Step, Writer, errors, say_about_the_connection};
+use super::together::is_change;
+use super::{Command, CommandError, RedisDoor, Step, Writer, errors};
 use crate::clock::Timestamp;
 use crate::doors::resp::command::{self, GetEx, LONGEST_KEY, Lifetime, Scan, Script};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
-use crate::gateway::raw::{RawRequest, RawView};
+use crate::gateway::raw::RawView;
 use crate::gateway::{GatewayError, MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, Fields, RawName, SessionKey, glob};
@@ -17,11 +18,6 @@ use crate::store::raw::{
 
 /// Keys that one step of `SCAN` looks at most, however many are asked for.
 const SCANNED: u64 = 1_000;
-/// Requests that a run may have.
-pub(super) const RUN: usize = 64;
-/// Bytes that they may have together.
-pub(super) const RUN_BYTES: usize = 256 * 1024;
-
 const ANSWER_TOO_LARGE: &str = "ERR the answer would be larger than 16 MiB; ask for less at once";
 
 /// What a command finds under a key.
@@ -123,7 +119,7 @@ fn type_of(content: Option<Content>, to: &mut Writer<'_>) {
 }
 
 /// What a command that changes keys, or stands in a transaction, asks of the store.
-fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
+pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
     let name = |key: &[u8]| RawName::new(database, key);
     // Under which something is kept that may be new.
     let kept = |key: &'a [u8]| if key.len() > LONGEST_KEY { Err(CommandError::KeyTooLong) } else { Ok(name(key)) };
@@ -210,7 +206,7 @@ fn deadline_of_getex<'a>(get: &GetEx<'a>, now: Timestamp) -> Result<Deadline, Co
 }
 
 /// Answers a command by what its operation, made at `now`, came to.
-fn answer_op(command: &Command<'_>, reply: RawReply, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
+pub(super) fn answer_op(command: &Command<'_>, reply: RawReply, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
     match (command, reply) {
         (_, RawReply::Refused(refusal)) => {
             answer_refusal(refusal, to);
@@ -263,7 +259,7 @@ fn answer_refusal(refusal: RawRefusal, to: &mut Writer<'_>) {
 }
 
 /// Answers that the gateway could not do it.
-fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
+pub(super) fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
     match error {
         GatewayError::StorageFull => to.error(errors::OUT_OF_MEMORY),
         error => to.error_of(&[b"ERR ", error.to_string().as_bytes()]),
@@ -288,11 +284,6 @@ impl RedisDoor {
         let view = view.map(RawView::Session);
         let to = &mut Writer::new(out, client.protocol);
         Some(Step::Done(answer_read(command, view.as_ref().map(Value::of), now, to)))
-    }
-
-    /// Whether a request may be done as one step with others like it that follow: a run.
-    pub(super) fn may_join_run(client: &Client, request: Arguments<'_>) -> bool {
-        client.is_free() && Command::of(request).is_ok_and(|command| only_changes(&command))
     }
 
     /// Answers requests that have to be waited for: one, or a run.
@@ -442,181 +433,4 @@ impl RedisDoor {
         Writer::new(out, client.protocol).ok();
         Ok(RequestOutcome::Ok)
     }
-
-    /// Makes changes, in order and as one step: so they share its price.
-    async fn change(&self, client: &mut Client, requests: &[KeptArguments], out: &mut Vec<u8>) -> Counts {
-        match self.run_as_one(client, requests, vec![]).await {
-            Ok(answers) => self.answer_all(client, answers.unwrap_or_default(), out),
-            Err(error) => {
-                let mut counts = Counts::default();
-                for _ in requests {
-                    counts.add(answer_failure(&error, &mut Writer::new(out, client.protocol)));
-                }
-                counts
-            }
-        }
-    }
-
-    /// Runs what was queued since `MULTI`.
-    async fn run_transaction(&self, client: &mut Client, out: &mut Vec<u8>) -> Result<RequestOutcome, GatewayError> {
-        let (queued, watched) = client.take_transaction();
-        let before = client.database;
-        let answers = self.run_as_one(client, &queued, watched).await;
-        if !matches!(answers, Ok(Some(_))) {
-            client.database = before;
-        }
-        let mut to = Writer::new(out, client.protocol);
-        let Some(answers) = answers? else {
-            to.null_array();
-            return Ok(RequestOutcome::Ok);
-        };
-        to.array(answers.len());
-        self.answer_all(client, answers, out);
-        Ok(RequestOutcome::Ok)
-    }
-
-    /// Does requests as one step of the store. `None`: a watched key has changed, and nothing was done.
-    async fn run_as_one<'k>(
-        &self,
-        client: &mut Client,
-        requests: &'k [KeptArguments],
-        watched: Vec<(RawName, u64)>,
-    ) -> Result<Option<Vec<Answer<'k>>>, GatewayError> {
-        let now = self.gateway.now();
-        let mut ops = Vec::with_capacity(requests.len());
-        let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, now, &mut ops)).collect();
-        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
-        let Some(replies) = self.gateway.run_raw(request).await? else { return Ok(None) };
-        let mut replies = replies.into_iter();
-        let answer = |part| match part {
-            Part::Said(bytes, outcome) => Answer::Said(bytes, outcome),
-            Part::Op(command, database) => {
-                Answer::Reply { command, database, reply: replies.next().unwrap_or(RawReply::Nil), asked: now }
-            }
-        };
-        Ok(Some(parts.into_iter().map(answer).collect()))
-    }
-
-    /// Writes answers, and remembers what they say of keys that are not there.
-    fn answer_all(&self, client: &mut Client, answers: Vec<Answer<'_>>, out: &mut Vec<u8>) -> Counts {
-        let mut counts = Counts::default();
-        for answer in answers {
-            counts.add(match answer {
-                Answer::Said(bytes, outcome) => {
-                    out.extend_from_slice(&bytes);
-                    outcome
-                }
-                Answer::Reply { command, database, reply, asked } => {
-                    for key in found_absent(&command, &reply) {
-                        client.told_absent(SessionKey::of_raw(database, key), self.gateway.now());
-                    }
-                    answer_op(&command, reply, asked, &mut Writer::new(out, client.protocol))
-                }
-            });
-        }
-        counts
-    }
-}
-
-/// The keys that an answer says are not there.
-fn found_absent<'a>(command: &Command<'a>, reply: &RawReply) -> Vec<&'a [u8]> {
-    match (command, reply) {
-        (Command::Get { key } | Command::GetDel { key }, RawReply::Nil)
-        | (Command::Type { key }, RawReply::Type(None))
-        | (Command::Ttl { key, .. }, RawReply::TimeToLive(TimeToLive::Absent)) => vec![key],
-        (Command::GetEx(get), RawReply::Nil) => vec![get.key],
-        (Command::HGetAll { key }, RawReply::Fields(data)) if data.is_empty() => vec![key],
-        (Command::MGet { keys }, RawReply::List(values)) => {
-            keys.iter().zip(values).filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect()
-        }
-        _ => vec![],
-    }
-}
-
-/// What a request adds to the operations, or is answered.
-fn part_of<'k>(client: &mut Client, kept: &'k KeptArguments, now: Timestamp, ops: &mut Vec<RawOp>) -> Part<'k> {
-    let mut said = Vec::new();
-    let arguments = kept.get();
-    let parsed = Name::of(&arguments).and_then(|name| name.parse(arguments));
-    let refused = match parsed {
-        Err(error) => error,
-        Ok(command) => match say_about_the_connection(client, &command, &mut said) {
-            Step::Done(outcome) => return Part::Said(said, outcome),
-            Step::Close => return Part::Said(said, RequestOutcome::Ok),
-            Step::Later if !may_be_queued(&command) => {
-                Writer::new(&mut said, client.protocol).error("ERR Command not allowed inside a transaction");
-                return Part::Said(said, RequestOutcome::Refused);
-            }
-            Step::Later => match op_of(&command, client.database, now) {
-                Ok(op) => {
-                    ops.push(op);
-                    return Part::Op(command, client.database);
-                }
-                Err(error) => error,
-            },
-        },
-    };
-    refused.reply(&mut Writer::new(&mut said, client.protocol));
-    Part::Said(said, RequestOutcome::Refused)
-}
-
-/// A request that is to be done with others.
-enum Part<'k> {
-    /// Its answer is known.
-    Said(Vec<u8>, RequestOutcome),
-    /// The store's next reply is its answer. It is about that key space.
-    Op(Command<'k>, u16),
-}
-
-/// A request that was done with others.
-enum Answer<'k> {
-    /// Its answer.
-    Said(Vec<u8>, RequestOutcome),
-    /// What the store has said, of what was asked for then.
-    Reply { command: Command<'k>, database: u16, reply: RawReply, asked: Timestamp },
-}
-
-/// Whether a command changes keys.
-fn is_change(command: &Command<'_>) -> bool {
-    matches!(
-        command,
-        Command::GetDel { .. }
-            | Command::GetEx(_)
-            | Command::Set(_)
-            | Command::SetNx { .. }
-            | Command::Del { .. }
-            | Command::Expire(_)
-            | Command::Persist { .. }
-            | Command::Rename { .. }
-            | Command::HSet { .. }
-            | Command::HDel { .. }
-            | Command::HIncrBy { .. }
-            | Command::Eval { .. }
-    )
-}
-
-/// Whether a command changes keys and reads no value.
-fn only_changes(command: &Command<'_>) -> bool {
-    match command {
-        Command::GetDel { .. } | Command::GetEx(_) => false,
-        Command::Set(set) => !set.get,
-        command => is_change(command),
-    }
-}
-
-/// Whether a transaction can do it as one step with others: what is about keys, and no listing of them.
-fn may_be_queued(command: &Command<'_>) -> bool {
-    !matches!(
-        command,
-        Command::Hello(_)
-            | Command::Auth { .. }
-            | Command::Info { .. }
-            | Command::DbSize
-            | Command::Scan(_)
-            | Command::Subscribe { .. }
-            | Command::Unsubscribe { .. }
-            | Command::PSubscribe { .. }
-            | Command::PUnsubscribe { .. }
-            | Command::Unwatch
-    )
 }

@@ -1,7 +1,8 @@
 //! The door: connections that speak the Redis protocol, and the gateway behind them.
 //!
 //! `conversation` reads, writes and keeps the time of one connection; `client` is what it remembers; `keys` says what a
-//! command about keys asks of the gateway, and how the answer reads; `notices` tells of ends to who subscribes.
+//! command about keys asks of the gateway, and how the answer reads; `together` does several as one; `notices` tells of
+//! ends to who subscribes.
 //!
 //! What memory can answer is answered where it is read, without waiting and without a copy. Everything else is kept and
 //! awaited, and what was sent behind it waits its turn: a connection's answers come in the order of its requests.
@@ -29,6 +30,7 @@ mod client;
 mod conversation;
 mod keys;
 mod notices;
+mod together;
 
 /// Key spaces, as Redis has them unless told otherwise.
 pub const DATABASES: u16 = 16;
