@@ -118,10 +118,10 @@ async fn an_address_creates_so_many_and_no_larger_than_allowed() {
     client.call("DEL 0_LOCK", ":1\r\n");
     client.call(&format!("SET 3_LOCK {}", "x".repeat(100)), OK);
     // A name is not kept either that is longer than any.
-    let long = "k".repeat(4_097);
-    client.call(&format!("SET {long} 1"), "-ERR the key is longer than 4,096 bytes\r\n");
-    client.call(&format!("RENAME a {long}"), "-ERR the key is longer than 4,096 bytes\r\n");
-    client.call(&format!("WATCH {long}"), "-ERR the key is longer than 4,096 bytes\r\n");
+    let long = "k".repeat(1_025);
+    client.call(&format!("SET {long} 1"), "-ERR the key is longer than 1,024 bytes\r\n");
+    client.call(&format!("RENAME a {long}"), "-ERR the key is longer than 1,024 bytes\r\n");
+    client.call(&format!("WATCH {long}"), "-ERR the key is longer than 1,024 bytes\r\n");
     client.call(&format!("GET {long}"), NIL);
     assert_eq!((creations(&gateway, "creation_rate"), creations(&gateway, "too_large")), (2, 3));
     drop(client);

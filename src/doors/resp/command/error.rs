@@ -128,7 +128,7 @@ impl CommandError<'_> {
             }
             Self::ExpireGtAndLt => to.error("ERR GT and LT options at the same time are not compatible"),
             Self::Cursor => to.error("ERR invalid cursor"),
-            Self::KeyTooLong => to.error("ERR the key is longer than 4,096 bytes"),
+            Self::KeyTooLong => to.error("ERR the key is longer than 1,024 bytes"),
             Self::PatternTooLong => to.error("ERR pattern is too long"),
             Self::TooManyKeys => to.error("ERR Number of keys can't be greater than number of args"),
             Self::NegativeKeys => to.error("ERR Number of keys can't be negative"),

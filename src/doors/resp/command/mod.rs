@@ -21,7 +21,7 @@ mod parse;
 mod script;
 
 /// The longest key under which something can be kept, in bytes. Those of sessions have about a hundred.
-pub const LONGEST_KEY: usize = 4_096;
+pub const LONGEST_KEY: usize = 1_024;
 
 /// What Redis's commands ask for, those that mean the same as one.
 pub enum Command<'a> {

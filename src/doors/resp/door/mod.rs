@@ -7,8 +7,9 @@
 //! What memory can answer is answered where it is read, without waiting and without a copy. Everything else is kept and
 //! awaited, and what was sent behind it waits its turn: a connection's answers come in the order of its requests.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
@@ -35,6 +36,9 @@ mod together;
 /// Key spaces, as Redis has them unless told otherwise.
 pub const DATABASES: u16 = 16;
 
+/// How long the numbers of keys that `INFO` tells may be old.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
+
 /// What `CONFIG GET` tells: what session libraries ask for, as it is here.
 const PARAMETERS: [(&str, &str); 6] = [
     ("appendonly", "yes"),
@@ -52,9 +56,9 @@ const PARAMETERS: [(&str, &str); 6] = [
 #[must_use]
 pub fn limits() -> ServeLimits {
     ServeLimits {
-        idle: std::time::Duration::from_secs(600),
+        idle: Duration::from_secs(600),
         // All of a request: 4 MiB at 140 kB/s.
-        head_read: std::time::Duration::from_secs(30),
+        head_read: Duration::from_secs(30),
         ..ServeLimits::default()
     }
 }
@@ -76,6 +80,14 @@ pub struct RedisDoor {
     opened: Timestamp,
     connections: AtomicI64,
     commands: AtomicU64,
+    counted: Mutex<Counted>,
+}
+
+/// How many keys there were in each key space that had some, and when.
+#[derive(Default)]
+struct Counted {
+    keys: Vec<(u16, u64)>,
+    at: Option<Timestamp>,
 }
 
 /// What became of a request.
@@ -93,7 +105,15 @@ impl RedisDoor {
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, access: Access, port: u16) -> Self {
         let opened = gateway.now();
-        Self { gateway, access, port, opened, connections: AtomicI64::new(0), commands: AtomicU64::new(0) }
+        Self {
+            gateway,
+            access,
+            port,
+            opened,
+            connections: AtomicI64::new(0),
+            commands: AtomicU64::new(0),
+            counted: Mutex::default(),
+        }
     }
 
     /// So many more commands were answered at once.
@@ -265,15 +285,34 @@ impl RedisDoor {
         self.access.user.as_deref().is_none_or(|known| known.as_bytes() == user) || user == b"default"
     }
 
+    /// How many keys each key space has, as far as it is known. Every client may ask as it connects, and counting is
+    /// as much work as there are keys: so it is done once a second at most.
+    async fn count_keys(&self, now: Timestamp) -> Vec<(u16, u64)> {
+        let young = |counted: &Counted| counted.at.is_some_and(|at| now.since(at) < COUNTED_FOR);
+        if let Some(counted) = Some(self.counted()).filter(|counted| young(counted)) {
+            return counted.keys.clone();
+        }
+        let mut keys = Vec::new();
+        for database in 0..DATABASES {
+            if let Ok(count @ 1..) = self.gateway.count_raw(database).await {
+                keys.push((database, count));
+            }
+        }
+        *self.counted() = Counted { keys: keys.clone(), at: Some(now) };
+        keys
+    }
+
+    /// A panic cannot leave the figures half changed.
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What `INFO` tells.
     async fn about(&self) -> About {
         let now = self.gateway.now();
-        let mut databases = Vec::new();
-        for database in 0..DATABASES {
-            if let Ok(keys @ 1..) = self.gateway.count_raw(database).await {
-                databases.push((i32::from(database), keys, keys));
-            }
-        }
+        let keys = self.count_keys(now).await;
+        // That nearly all of them have a time to live, is as near as anybody needs it.
+        let databases = keys.into_iter().map(|(database, keys)| (i32::from(database), keys, keys)).collect();
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process_id: std::process::id(),

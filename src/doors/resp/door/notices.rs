@@ -11,8 +11,8 @@ use crate::session::glob;
 
 /// Channels and patterns that a client may subscribe to.
 const MOST: usize = 1_024;
-/// Bytes that their names may have together.
-const MOST_BYTES: usize = 1024 * 1024;
+/// Bytes that their names may have together: every end is compared with all of them.
+const MOST_BYTES: usize = 64 * 1024;
 
 /// What a client has subscribed to: never nothing.
 pub(super) struct Subscriptions {
@@ -71,7 +71,7 @@ impl Client {
             slot.take().unwrap_or_else(|| Subscriptions { ends: Some(ends()), channels: vec![], patterns: vec![] });
         let new_bytes: usize = names.iter().map(<[u8]>::len).sum();
         if adds && (all.len() + names.len() > MOST || all.bytes() + new_bytes > MOST_BYTES) {
-            to.error("ERR too many subscriptions: 1,024 of 1 MiB together at most");
+            to.error("ERR too many subscriptions: 1,024 of 64 KiB together at most");
             *slot = Some(all).filter(|all| all.len() > 0);
             return Step::Done(RequestOutcome::Refused);
         }
