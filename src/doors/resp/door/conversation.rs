@@ -115,14 +115,16 @@ impl<'d> Conversation<'d> {
     /// How long it may wait for a request. Who has not said yet who it is comes to the point.
     fn idle_limit(&self) -> Ticks {
         let limits = &self.link.shared.limits;
-        if self.client.authenticated { limits.idle } else { limits.head_read }
+        match self.client.authenticated {
+            _ if self.link.watched.is_draining() => limits.linger,
+            true => limits.idle,
+            false => limits.head_read,
+        }
     }
 
     /// Talks until either side has enough.
     pub(super) async fn run(mut self) {
-        if !self.link.watched.is_draining() {
-            self.link.watched.enter(Phase::Idle, Some(self.idle_limit()));
-        }
+        self.link.watched.enter(Phase::Idle, Some(self.idle_limit()));
         loop {
             match self.next().await {
                 Next::Later(requests) => {
@@ -350,11 +352,10 @@ impl<'d> Conversation<'d> {
             if anew || watched.phase() != Phase::Head {
                 watched.enter(Phase::Head, Some(limits.head_read));
             }
-        } else if watched.is_draining() {
-            watched.enter(Phase::Idle, Some(limits.linger));
         } else {
             // A subscriber only listens.
-            let listens = self.client.more.as_ref().is_some_and(|more| more.subscriptions.is_some());
+            let subscribed = self.client.more.as_ref().is_some_and(|more| more.subscriptions.is_some());
+            let listens = subscribed && !watched.is_draining();
             watched.enter(Phase::Idle, (!listens).then_some(self.idle_limit()));
         }
     }

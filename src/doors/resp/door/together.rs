@@ -73,8 +73,13 @@ impl RedisDoor {
         let now = self.gateway.now();
         let mut ops = Vec::with_capacity(requests.len());
         let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, now, &mut ops)).collect();
-        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
-        let Some(replies) = self.gateway.run_raw(request).await? else { return Ok(None) };
+        let replies = if ops.is_empty() && watched.is_empty() {
+            // The store has no part in it.
+            Some(vec![])
+        } else {
+            self.gateway.run_raw(RawRequest { ops, watched, told_absent: client.knows_absent() }).await?
+        };
+        let Some(replies) = replies else { return Ok(None) };
         let mut replies = replies.into_iter();
         let answer = |part| match part {
             Part::Said(bytes, outcome) => Answer::Said(bytes, outcome),
@@ -114,6 +119,7 @@ fn found_absent<'a>(command: &Command<'a>, reply: &RawReply) -> Vec<&'a [u8]> {
         | (Command::Ttl { key, .. }, RawReply::TimeToLive(TimeToLive::Absent)) => vec![key],
         (Command::GetEx(get), RawReply::Nil) => vec![get.key],
         (Command::HGetAll { key }, RawReply::Fields(data)) if data.is_empty() => vec![key],
+        (Command::Exists { keys } | Command::Touch { keys }, RawReply::Integer(0)) => keys.iter().collect(),
         (Command::MGet { keys }, RawReply::List(values)) => {
             keys.iter().zip(values).filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect()
         }
