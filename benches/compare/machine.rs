@@ -33,7 +33,7 @@ pub const NGINX: Program = Program { name: "nginx", path: "nginx", version: "-v"
 pub const REDIS: Program = Program { name: "redis-server", path: "redis-server", version: "--version" };
 /// `scripts/setup` puts it there.
 pub const VALKEY: Program = Program {
-    name: "valkey-server",
+    name: "Valkey",
     path: concat!(env!("CARGO_MANIFEST_DIR"), "/target/valkey/bin/valkey-server"),
     version: "--version",
 };

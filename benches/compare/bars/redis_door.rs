@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::{CONNECTIONS, Lab, ROOMY, sample};
 use crate::Result;
 use crate::exchanges::{DATA_BYTES, bulk};
-use crate::machine::{REDIS, VALKEY};
+use crate::machine::{Program, REDIS, VALKEY};
 use crate::measure::{Sample, Samples, each, take_turns};
 use crate::process::Process;
 use crate::report::{Bar, Row, Section, load_rows};
@@ -15,8 +15,7 @@ use crate::{redis_benchmark, visits};
 
 /// As session libraries name them.
 const KEY: &str = "sess:Zk4uQpVn0aHs2LwX9cYtRb7eGd1fMj5o";
-/// The peers, as rows name them.
-const PEERS: [&str; 2] = ["redis-server", "Valkey"];
+const PEERS: [&Program; 2] = [&REDIS, &VALKEY];
 /// Requests under way on a connection, how many a second keep a round near its length, and the bars of throughput and
 /// processor time.
 const PIPELINES: [(u64, u64, [Bar; 2]); 2] =
@@ -34,10 +33,10 @@ struct Sides {
 impl Sides {
     /// Starts both peers, and a sidecar for each number of event loops; stores the value in all of them.
     fn start(event_loops: &[usize], password: &str) -> Result<Self> {
-        let peer = |program| Redis::start_as(program, Durability::None, password);
+        let [redis, valkey] = PEERS.map(|program| Redis::start_as(program, Durability::None, password));
         let password_of_ours = Some(password).filter(|password| !password.is_empty());
         let ours = event_loops.iter().map(|loops| Sidecar::start_with(*loops, ROOMY, password_of_ours));
-        let sides = Self { peers: [peer(&REDIS)?, peer(&VALKEY)?], ours: ours.collect::<Result<_>>()? };
+        let sides = Self { peers: [redis?, valkey?], ours: ours.collect::<Result<_>>()? };
         for side in 0..sides.peers.len() + sides.ours.len() {
             sides.check(side, password, true)?;
         }
@@ -79,9 +78,9 @@ fn value() -> Vec<u8> {
 
 /// Puts ours beside each peer.
 fn rows_of(case: &str, peers: [&[Sample]; 2], ours: &[Sample], bars: [Bar; 3]) -> Vec<Row> {
-    let beside = |(name, peer): (&str, &[Sample])| {
+    let beside = |(program, peer): (&Program, &[Sample])| {
         let samples = Samples { peer: peer.to_vec(), ours: ours.to_vec() };
-        let case = format!("{case}, beside {name}");
+        let case = format!("{case}, beside {}", program.name);
         load_rows(&samples, bars).into_iter().map(move |row| row.of(&case)).collect::<Vec<_>>()
     };
     PEERS.into_iter().zip(peers).flat_map(beside).collect()
@@ -113,8 +112,8 @@ pub fn look_ups(lab: &mut Lab) -> Result<Section> {
         method: format!(
             "`GET` of one key of {DATA_BYTES} bytes that is in memory, against redis-server and Valkey without \
              persistence, as they come: one thread each. All are asked by `redis-benchmark -c {CONNECTIONS}` in turn, {} \
-             requests a round without a pipeline and {} with one. The bars are those of one event loop: the generator \
-             keeps the other core busy, and a second loop takes it from there, as the rows of two event loops show. The \
+             requests a round without a pipeline and {} with one. The bars are those of one event loop, because the \
+             generator has the other core to itself then; two loops, for orientation, share it with the generator. The \
              p99 of a pipeline is that of all its requests together.",
             without * seconds,
             with * seconds,
