@@ -9,6 +9,10 @@ pub const DATA_BYTES: usize = 256;
 /// Headers of an answer that are looked at.
 const MAX_HEADERS: usize = 32;
 const CRLF: &[u8] = b"\r\n";
+/// A session's place in an index by user: a time in milliseconds, as a limit on sessions would order them.
+const SCORE: &[u8] = b"1800000000000";
+/// 90 days, after which our sessions end too.
+const LIFETIME_SECONDS: &[u8] = b"7776000";
 
 /// One connection's share of the users that sessions are created for: every `stride`th, `sessions` of each in a row.
 pub struct Users {
@@ -151,31 +155,73 @@ impl Exchange for SetAndIndex {
     fn ask(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(user) = self.users.next() else { return false };
         let name = format!("sg_{:016x}{:016x}{:011}", self.names.next(), self.names.next(), user);
-        command(out, &["SET", &name, &"x".repeat(DATA_BYTES)]);
-        command(out, &["ZADD", &format!("user-{user:09}"), "1800000000000", &name]);
+        command(out, &[b"SET", name.as_bytes(), "x".repeat(DATA_BYTES).as_bytes()]);
+        command(out, &[b"ZADD", format!("user-{user:09}").as_bytes(), SCORE, name.as_bytes()]);
         true
     }
 
     fn judge(&mut self, received: &[u8]) -> Answer {
-        const STORED: &[u8] = b"+OK\r\n:1\r\n";
-        if received == STORED {
-            Answer::Good
-        } else if STORED.starts_with(received) {
-            Answer::Incomplete
-        } else {
-            Answer::Bad
+        compare(received, b"+OK\r\n:1\r\n")
+    }
+}
+
+/// Saves sessions as a session library for Redis does: JSON that names the user, to live for as long as ours.
+pub struct SaveSessions {
+    users: Users,
+    names: Order,
+    /// Whether an index by user has to be kept as well: the sidecar keeps one by itself.
+    indexes: bool,
+}
+
+impl SaveSessions {
+    pub fn new(users: Users, indexes: bool) -> Self {
+        Self { names: Order::seeded(users.next), users, indexes }
+    }
+}
+
+impl Exchange for SaveSessions {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(user) = self.users.next() else { return false };
+        let name = format!("sess:{:016x}{:016x}", self.names.next(), self.names.next());
+        let user = format!("u-{user:09}");
+        let head = format!(r#"{{"passport":{{"user":"{user}"}},"cart":""#);
+        let value = format!(r#"{head}{:x<1$}"}}"#, "", DATA_BYTES - head.len() - 2);
+        command(out, &[b"SET", name.as_bytes(), value.as_bytes(), b"EX", LIFETIME_SECONDS]);
+        if self.indexes {
+            command(out, &[b"ZADD", user.as_bytes(), SCORE, name.as_bytes()]);
         }
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        compare(received, if self.indexes { b"+OK\r\n:1\r\n" } else { b"+OK\r\n" })
+    }
+}
+
+/// Judges an answer of which only one is good.
+pub fn compare(received: &[u8], good: &[u8]) -> Answer {
+    if received == good {
+        Answer::Good
+    } else if good.starts_with(received) {
+        Answer::Incomplete
+    } else {
+        Answer::Bad
     }
 }
 
 /// Appends a command as RESP has it.
-fn command(out: &mut Vec<u8>, words: &[&str]) {
+pub fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        out.extend_from_slice(word.as_bytes());
-        out.extend_from_slice(CRLF);
+        bulk(out, word);
     }
+}
+
+/// Appends a value as RESP has it.
+pub fn bulk(out: &mut Vec<u8>, value: &[u8]) {
+    out.extend_from_slice(format!("${}\r\n", value.len()).as_bytes());
+    out.extend_from_slice(value);
+    out.extend_from_slice(CRLF);
 }
 
 /// A random sequence that is the same in every run: `SplitMix64` (Steele, Lea and Flood, 2014).

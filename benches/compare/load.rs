@@ -48,6 +48,12 @@ pub struct Load {
 }
 
 impl Load {
+    /// A load of so many microseconds for each request done.
+    pub fn of(mut latencies: Vec<u32>, failed: u64, took: Duration) -> Self {
+        latencies.sort_unstable();
+        Self { done: latencies.len() as u64, failed, took, latencies }
+    }
+
     /// Requests done a second.
     pub fn per_second(&self) -> f64 {
         crate::measure::per_second(self.done, self.took)
@@ -70,18 +76,14 @@ pub fn run<E: Exchange>(target: SocketAddr, exchanges: Vec<E>, limit: Duration) 
         for exchange in exchanges {
             connections.spawn(converse(target, exchange, started + limit));
         }
-        let mut load = Load { done: 0, failed: 0, took: Duration::ZERO, latencies: Vec::new() };
-        let mut exchanges = Vec::new();
+        let (mut exchanges, mut latencies, mut failed) = (Vec::new(), Vec::new(), 0);
         while let Some(joined) = connections.join_next().await {
-            let (exchange, latencies, failed) = joined??;
+            let (exchange, of_one, failed_of_one) = joined??;
             exchanges.push(exchange);
-            load.failed += failed;
-            load.latencies.extend(latencies);
+            latencies.extend(of_one);
+            failed += failed_of_one;
         }
-        load.took = started.elapsed();
-        load.done = load.latencies.len() as u64;
-        load.latencies.sort_unstable();
-        Ok((load, exchanges))
+        Ok((Load::of(latencies, failed, started.elapsed()), exchanges))
     })
 }
 
@@ -105,7 +107,7 @@ async fn converse<E: Exchange>(target: SocketAddr, mut exchange: E, end: Instant
         }
         let asked = Instant::now();
         match one_exchange(&mut connection, &request, &mut received, &mut exchange).await {
-            Ok(Answer::Good) => latencies.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX)),
+            Ok(Answer::Good) => latencies.push(micros(asked)),
             Ok(_) => failed += 1,
             Err(_) => {
                 failed += 1;
@@ -114,6 +116,11 @@ async fn converse<E: Exchange>(target: SocketAddr, mut exchange: E, end: Instant
         }
     }
     Ok((exchange, latencies, failed))
+}
+
+/// Microseconds since then.
+pub fn micros(then: Instant) -> u32 {
+    u32::try_from(then.elapsed().as_micros()).unwrap_or(u32::MAX)
 }
 
 async fn connect(target: SocketAddr) -> Result<TcpStream> {

@@ -1,6 +1,7 @@
 //! What the figures were measured on, and with.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 
 use crate::process::version;
@@ -20,20 +21,34 @@ pub fn describe() -> String {
 
 /// A program that a comparison needs.
 pub struct Program {
-    /// Its name, also in Debian.
+    /// Its name.
     pub name: &'static str,
+    /// What starts it.
+    path: &'static str,
     /// What makes it say its version.
     version: &'static str,
 }
 
-pub const NGINX: Program = Program { name: "nginx", version: "-v" };
-pub const REDIS: Program = Program { name: "redis-server", version: "--version" };
-pub const WRK: Program = Program { name: "wrk", version: "-v" };
+pub const NGINX: Program = Program { name: "nginx", path: "nginx", version: "-v" };
+pub const REDIS: Program = Program { name: "redis-server", path: "redis-server", version: "--version" };
+/// `scripts/setup` puts it there.
+pub const VALKEY: Program = Program {
+    name: "Valkey",
+    path: concat!(env!("CARGO_MANIFEST_DIR"), "/target/valkey/bin/valkey-server"),
+    version: "--version",
+};
+pub const REDIS_BENCHMARK: Program = Program { name: "redis-benchmark", path: "redis-benchmark", version: "--version" };
+pub const WRK: Program = Program { name: "wrk", path: "wrk", version: "-v" };
 
 impl Program {
+    /// What starts it.
+    pub fn command(&self) -> Command {
+        Command::new(self.path)
+    }
+
     /// Its version, in its own words; `None` if it is not installed.
     pub fn version(&self) -> Option<String> {
-        let said = version(self.name, self.version)?;
+        let said = version(self.path, self.version)?;
         // Redis and wrk go on with their build and author.
         let words: Vec<_> = said.split_whitespace().take_while(|word| !word.starts_with(['[', '('])).take(3).collect();
         Some(words.join(" "))

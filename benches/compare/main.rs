@@ -24,8 +24,10 @@ mod load;
 mod machine;
 mod measure;
 mod process;
+mod redis_benchmark;
 mod report;
 mod servers;
+mod visits;
 mod wrk;
 
 /// The program's own allocator: what runs in process here runs as it does there.

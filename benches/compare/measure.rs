@@ -43,25 +43,33 @@ pub struct Samples {
     pub ours: Vec<Sample>,
 }
 
-/// Takes the rounds: first one unmeasured, to warm up, then the rest, each side going first in turn.
+/// Takes the rounds of a peer and of ours.
 pub fn alternate<T>(
     rounds: usize,
     mut peer: impl FnMut() -> Result<T>,
     mut ours: impl FnMut() -> Result<T>,
 ) -> Result<(Vec<T>, Vec<T>)> {
-    peer()?;
-    ours()?;
-    let (mut peers, mut own) = (Vec::new(), Vec::new());
+    let [peers, own] = take_turns(rounds, |side: usize| if side == 0 { peer() } else { ours() })?;
+    Ok((peers, own))
+}
+
+/// Takes the rounds of several sides, which have numbers: first one unmeasured, to warm up, then the rest, each side
+/// going first in turn.
+pub fn take_turns<const SIDES: usize, T>(
+    rounds: usize,
+    mut measure: impl FnMut(usize) -> Result<T>,
+) -> Result<[Vec<T>; SIDES]> {
+    for side in 0..SIDES {
+        measure(side)?;
+    }
+    let mut taken = [const { Vec::new() }; SIDES];
     for round in 0..rounds {
-        if round % 2 == 0 {
-            peers.push(peer()?);
-            own.push(ours()?);
-        } else {
-            own.push(ours()?);
-            peers.push(peer()?);
+        for turn in 0..SIDES {
+            let side = (round + turn) % SIDES;
+            taken[side].push(measure(side)?);
         }
     }
-    Ok((peers, own))
+    Ok(taken)
 }
 
 /// `total` seconds shared by `count` operations.

@@ -58,6 +58,11 @@ impl Row {
         Self { what: what.into(), unit, bar, peer, ours }
     }
 
+    /// The same figure, said to be that of `case`.
+    pub fn of(self, case: &str) -> Self {
+        Self { what: format!("{case}: {}", self.what), ..self }
+    }
+
     /// Whether it is as wanted; `None` if nothing is.
     fn met(&self) -> Option<bool> {
         let (ours, ratio) = (median(&self.ours), self.ratio());

@@ -1,8 +1,9 @@
-//! The servers that are compared: the sidecar itself, nginx and Redis, each in a directory of its own.
+//! The servers that are compared: the sidecar itself, nginx, Redis and Valkey, each in a directory of its own.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::exchanges::{create_request, http_answer, token_in};
+use crate::exchanges::{command, create_request, http_answer, token_in};
+use crate::machine::{Program, REDIS};
 use crate::process::{Process, free_address};
 
 /// The sidecar, as `cargo bench` built it.
@@ -32,6 +34,8 @@ pub struct Sidecar {
     pub api: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// The Redis door.
+    pub redis: SocketAddr,
     start: String,
     dir: TempDir,
 }
@@ -39,11 +43,26 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts one with `event_loops` and the live part of a configuration.
     pub fn start(event_loops: usize, live: &str) -> Result<Self> {
+        Self::start_with(event_loops, live, None)
+    }
+
+    /// The same, with a password of the Redis door.
+    pub fn start_with(event_loops: usize, live: &str, password: Option<&str>) -> Result<Self> {
         let dir = scratch()?;
-        let (api, admin) = (free_address()?, free_address()?);
+        let (api, admin, redis) = (free_address()?, free_address()?, free_address()?);
         let store = dir.path().join("store");
+        let password = match password {
+            None => "null".to_owned(),
+            Some(password) => {
+                let file = dir.path().join("redis.password");
+                fs::write(&file, password)?;
+                fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+                format!("\"{}\"", file.display())
+            }
+        };
         let start = format!(
-            "listen: {{ api: \"{api}\", admin: \"{admin}\", event_loops: {event_loops} }}\n\
+            "listen:\n  api: \"{api}\"\n  admin: \"{admin}\"\n  redis: \"{redis}\"\n  \
+             redis_password_file: {password}\n  event_loops: {event_loops}\n\
              store: {{ embedded: {{ path: \"{}\" }} }}\n",
             store.display()
         );
@@ -52,7 +71,7 @@ impl Sidecar {
         let mut command = Command::new(SESSGATE);
         command.arg("run").arg("--config").arg(&config);
         let process = Process::serve("sessgate", &mut command, dir.path(), api)?;
-        Ok(Self { process, api, admin, start, dir })
+        Ok(Self { process, api, admin, redis, start, dir })
     }
 
     /// Creates a session from a request body and returns its token.
@@ -112,7 +131,7 @@ impl Nginx {
     }
 }
 
-/// A running Redis.
+/// A running Redis, or Valkey.
 pub struct Redis {
     pub process: Process,
     pub address: SocketAddr,
@@ -129,19 +148,26 @@ pub enum Durability {
 }
 
 impl Redis {
+    /// Starts redis-server, without a password.
     pub fn start(durability: Durability) -> Result<Self> {
+        Self::start_as(&REDIS, durability, "")
+    }
+
+    /// Starts `program`, which is one or the other. An empty password is none.
+    pub fn start_as(program: &Program, durability: Durability, password: &str) -> Result<Self> {
         let dir = scratch()?;
         let address = free_address()?;
         let append = if durability == Durability::Always { "yes" } else { "no" };
-        let mut command = Command::new("redis-server");
+        let mut command = program.command();
         command
             .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
             .args(["--save", "", "--appendonly", append, "--appendfsync", "always"])
             // It would rewrite its log in the middle of a round.
             .args(["--auto-aof-rewrite-percentage", "0"])
+            .args(["--requirepass", password])
             .arg("--dir")
             .arg(dir.path());
-        let process = Process::serve("redis-server", &mut command, dir.path(), address)?;
+        let process = Process::serve(program.name, &mut command, dir.path(), address)?;
         Ok(Self { process, address, _dir: dir })
     }
 
@@ -172,6 +198,24 @@ pub fn ask(address: SocketAddr, request: &[u8]) -> Result<(u16, String)> {
             0 => return Err("the connection ended before the answer".into()),
             more => received.extend_from_slice(&part[..more]),
         }
+    }
+}
+
+/// Commands on a connection of its own, which have to be answered like this.
+pub fn say(address: SocketAddr, commands: &[&[&[u8]]], expected: &[u8]) -> Result<()> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    let mut request = Vec::new();
+    for words in commands {
+        command(&mut request, words);
+    }
+    connection.write_all(&request)?;
+    let mut received = vec![0; expected.len()];
+    let read = connection.read_exact(&mut received);
+    if received == expected {
+        Ok(())
+    } else {
+        Err(format!("{address} answered {:?} ({read:?})", String::from_utf8_lossy(&received)).into())
     }
 }
 

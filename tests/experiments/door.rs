@@ -52,7 +52,7 @@ impl Client {
             if let Some(length) = whole(&self.received) {
                 return self.received.drain(..length).collect();
             }
-            let mut buffer = [0; 64 * 1024];
+            let mut buffer = vec![0; 64 * 1024];
             let count = self.stream.read(&mut buffer).expect("an answer");
             assert!(count > 0, "the connection was closed");
             self.received.extend_from_slice(&buffer[..count]);

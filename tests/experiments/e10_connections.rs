@@ -83,7 +83,8 @@ fn idle_slow_and_deaf_clients_cost_others_little_and_are_closed() {
     let grown = (resident(&sidecar) - before) / f64::from(idle + slow + deaf);
 
     let open = || sidecar.count("sessgate_connections{door=\"redis\"}");
-    let (_, took) = until(REAPED, "slow and deaf clients are closed", || (open() <= u64::from(idle) + 1).then_some(()));
+    let ((), took) =
+        until(REAPED, "slow and deaf clients are closed", || (open() <= u64::from(idle) + 1).then_some(()));
     let reaped_after = began.elapsed();
     for mut one in dribblers.into_iter().chain(deafs) {
         one.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
@@ -91,7 +92,7 @@ fn idle_slow_and_deaf_clients_cost_others_little_and_are_closed() {
         // Whatever had been sent may still be there; then comes the end, or a reset.
         let _ = one.read_to_end(&mut rest);
     }
-    let (_, _) =
+    let ((), _) =
         until(Duration::from_secs(5), "those who only wait stay", || (open() == u64::from(idle) + 1).then_some(()));
     drop(idlers);
     println!(

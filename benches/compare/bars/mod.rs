@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::exchanges::{CreateSessions, Users};
 use crate::load;
-use crate::machine::{NGINX, Program, REDIS, WRK};
+use crate::machine::{NGINX, Program, REDIS, REDIS_BENCHMARK, VALKEY, WRK};
 use crate::measure::{Plan, Sample};
 use crate::process::Process;
 use crate::report::Section;
@@ -16,6 +16,7 @@ mod creation;
 mod growth;
 mod in_process;
 mod look_up;
+mod redis_door;
 mod reload;
 mod resident;
 
@@ -32,15 +33,33 @@ pub struct Comparison {
 }
 
 /// Every comparison, in the order in which they run.
-pub const ALL: [Comparison; 6] = [
+pub const ALL: [Comparison; 9] = [
     Comparison {
         id: "P1",
         title: "a look-up over HTTP, from memory",
         programs: &[NGINX, WRK],
         measure: look_up::measure,
     },
+    Comparison {
+        id: "P2",
+        title: "a look-up through the Redis door, from memory",
+        programs: &[REDIS, VALKEY, REDIS_BENCHMARK],
+        measure: redis_door::look_ups,
+    },
+    Comparison {
+        id: "P2-visits",
+        title: "connect, AUTH, GET and close",
+        programs: &[REDIS, VALKEY],
+        measure: redis_door::log_ins,
+    },
     Comparison { id: "P5", title: "durable creations", programs: &[REDIS], measure: creation::measure },
     Comparison { id: "P6", title: "memory a session", programs: &[REDIS], measure: resident::measure },
+    Comparison {
+        id: "P6-redis",
+        title: "memory a session, through the Redis door",
+        programs: &[REDIS, VALKEY],
+        measure: resident::through_the_redis_door,
+    },
     Comparison { id: "P7", title: "growth", programs: &[], measure: growth::measure },
     Comparison { id: "P8", title: "reload under full load", programs: &[], measure: reload::measure },
     Comparison { id: "P9", title: "a look-up in process", programs: &[], measure: in_process::measure },

@@ -1,0 +1,145 @@
+//! P2: a look-up through the Redis door that memory answers, beside redis-server and Valkey; and the same by clients
+//! that connect for every request.
+
+use std::net::SocketAddr;
+
+use super::{CONNECTIONS, Lab, ROOMY, sample};
+use crate::Result;
+use crate::exchanges::{DATA_BYTES, bulk};
+use crate::machine::{Program, REDIS, VALKEY};
+use crate::measure::{Sample, Samples, each, take_turns};
+use crate::process::Process;
+use crate::report::{Bar, Row, Section, load_rows};
+use crate::servers::{Durability, Redis, Sidecar, say};
+use crate::{redis_benchmark, visits};
+
+/// As session libraries name them.
+const KEY: &str = "sess:Zk4uQpVn0aHs2LwX9cYtRb7eGd1fMj5o";
+const PEERS: [&Program; 2] = [&REDIS, &VALKEY];
+/// Requests under way on a connection, how many a second keep a round near its length, and the bars of throughput and
+/// processor time.
+const PIPELINES: [(u64, u64, [Bar; 2]); 2] =
+    [(1, 100_000, [Bar::AtLeast(1.0), Bar::None]), (16, 800_000, [Bar::AtLeast(1.5), Bar::AtMost(0.7)])];
+const PASSWORD: &str = "as long as the passwords that hosted servers make up";
+/// Connections made and closed, for every second of a round: few enough for the ports that there are.
+const VISITS_A_SECOND: u64 = 4_000;
+
+/// The servers that take turns.
+struct Sides {
+    peers: [Redis; 2],
+    ours: Vec<Sidecar>,
+}
+
+impl Sides {
+    /// Starts both peers, and a sidecar for each number of event loops; stores the value in all of them.
+    fn start(event_loops: &[usize], password: &str) -> Result<Self> {
+        let [redis, valkey] = PEERS.map(|program| Redis::start_as(program, Durability::None, password));
+        let password_of_ours = Some(password).filter(|password| !password.is_empty());
+        let ours = event_loops.iter().map(|loops| Sidecar::start_with(*loops, ROOMY, password_of_ours));
+        let sides = Self { peers: [redis?, valkey?], ours: ours.collect::<Result<_>>()? };
+        for side in 0..sides.peers.len() + sides.ours.len() {
+            sides.check(side, password, true)?;
+        }
+        Ok(sides)
+    }
+
+    /// One side: its process, and where it listens. The peers come first.
+    fn get(&self, side: usize) -> (&Process, SocketAddr) {
+        if let Some(peer) = self.peers.get(side) {
+            return (&peer.process, peer.address);
+        }
+        let ours = &self.ours[side - self.peers.len()];
+        (&ours.process, ours.redis)
+    }
+
+    /// Gets the value, which has to be there; stores it before, if told to.
+    fn check(&self, side: usize, password: &str, store: bool) -> Result<()> {
+        let value = value();
+        let (mut commands, mut answer): (Vec<&[&[u8]]>, _) = (Vec::new(), Vec::new());
+        let auth: [&[u8]; 2] = [b"AUTH", password.as_bytes()];
+        let (set, get): ([&[u8]; 3], [&[u8]; 2]) = ([b"SET", KEY.as_bytes(), &value], [b"GET", KEY.as_bytes()]);
+        if !password.is_empty() {
+            commands.push(&auth);
+            answer.extend_from_slice(b"+OK\r\n");
+        }
+        if store {
+            commands.push(&set);
+            answer.extend_from_slice(b"+OK\r\n");
+        }
+        commands.push(&get);
+        bulk(&mut answer, &value);
+        say(self.get(side).1, &commands, &answer)
+    }
+}
+
+fn value() -> Vec<u8> {
+    vec![b'x'; DATA_BYTES]
+}
+
+/// Puts ours beside each peer.
+fn rows_of(case: &str, peers: [&[Sample]; 2], ours: &[Sample], bars: [Bar; 3]) -> Vec<Row> {
+    let beside = |(program, peer): (&Program, &[Sample])| {
+        let samples = Samples { peer: peer.to_vec(), ours: ours.to_vec() };
+        let case = format!("{case}, beside {}", program.name);
+        load_rows(&samples, bars).into_iter().map(move |row| row.of(&case)).collect::<Vec<_>>()
+    };
+    PEERS.into_iter().zip(peers).flat_map(beside).collect()
+}
+
+pub fn look_ups(lab: &mut Lab) -> Result<Section> {
+    let sides = Sides::start(&[1, 2], "")?;
+    let seconds = lab.plan.window.as_secs();
+    let (mut rows, mut of_two_loops) = (Vec::new(), Vec::new());
+    for (pipeline, a_second, [throughput, cpu]) in PIPELINES {
+        let requests = a_second * seconds;
+        let [redis, valkey, one_loop, two_loops] = take_turns(lab.plan.rounds, |side| {
+            let (process, address) = sides.get(side);
+            let before = process.cpu()?;
+            let report = redis_benchmark::get(address, KEY, requests, pipeline)?;
+            let cpu = each(process.cpu()? - before, requests);
+            // The generator does not look at what it gets.
+            sides.check(side, "", false)?;
+            Ok(Sample { per_second: report.per_second, cpu, p99: report.p99 })
+        })?;
+        let case = if pipeline == 1 { "no pipeline".to_owned() } else { format!("pipeline of {pipeline}") };
+        rows.extend(rows_of(&case, [&redis, &valkey], &one_loop, [throughput, cpu, Bar::None]));
+        let case = format!("two event loops, {case}");
+        of_two_loops.extend(rows_of(&case, [&redis, &valkey], &two_loops, [Bar::None; 3]));
+    }
+    rows.extend(of_two_loops);
+    let [(_, without, _), (_, with, _)] = PIPELINES;
+    Ok(Section {
+        method: format!(
+            "`GET` of one key of {DATA_BYTES} bytes that is in memory, against redis-server and Valkey without \
+             persistence, as they come: one thread each. All are asked by `redis-benchmark -c {CONNECTIONS}` in turn, {} \
+             requests a round without a pipeline and {} with one. The bars are those of one event loop, because the \
+             generator has the other core to itself then; two loops, for orientation, share it with the generator. The \
+             p99 of a pipeline is that of all its requests together.",
+            without * seconds,
+            with * seconds,
+        ),
+        rows,
+    })
+}
+
+pub fn log_ins(lab: &mut Lab) -> Result<Section> {
+    let sides = Sides::start(&[1], PASSWORD)?;
+    let visit = visits::Visit::new(PASSWORD, KEY, &value());
+    let visitors = u8::try_from(CONNECTIONS)?;
+    let each = VISITS_A_SECOND * lab.plan.window.as_secs() / CONNECTIONS;
+    let [redis, valkey, ours] = take_turns(lab.plan.rounds, |side| {
+        let (process, address) = sides.get(side);
+        sample(process, || visits::run(address, &visit, visitors, each))
+    })?;
+    let bars = [Bar::AtLeast(1.0), Bar::None, Bar::None];
+    Ok(Section {
+        method: format!(
+            "Connect, `AUTH`, wait, `GET` of {DATA_BYTES} bytes, wait, close: as apps do that start a process for a \
+             request. {visitors} clients at a time, each from a loopback address of its own, {} visits a round. One \
+             event loop, against redis-server and Valkey with the same password. The design has no bar for this: ours \
+             is to be no slower.",
+            each * CONNECTIONS,
+        ),
+        rows: rows_of("visits", [&redis, &valkey], &ours, bars),
+    })
+}
