@@ -61,12 +61,12 @@ impl<'a> Php<'a> {
                 (self.rest.take((length & 0x7f).into())?, length & 0x80 != 0)
             } else {
                 let name = self.rest.until(b'|')?;
-                // With a quote in it, this is what is left of a serialized text that was cut short.
-                if name.contains(&b'"') {
-                    return Err(Unreadable);
-                }
                 (name, name.starts_with(b"!"))
             };
+            // With a quote in it, this is what is left of a serialized text that was cut short.
+            if name.contains(&b'"') {
+                return Err(Unreadable);
+            }
             if !undefined {
                 return Ok(Some(name));
             }
