@@ -1,0 +1,277 @@
+//! Writing through the Redis door, so that limits, user index and hooks are those of every write.
+//!
+//! Keys go in batches, each as one transaction: to the store that is one step, and one wait for the disk. What is wrong
+//! with one key is the answer to that key; the others of its batch are written.
+//!
+//! A key that is there is left as it is. For strings, `SET … NX` says so. For hashes there is no such command, so they
+//! are watched first, and then looked for on a second connection: if one appears in between, nothing is done, and it is
+//! tried again. (Not on the first, because a client that was told that a key is absent may bring back a session that
+//! has just ended. An import may not.)
+
+use super::Failure;
+use super::address::Server;
+use super::connection::{Connection, Reply};
+use super::tally::{Refusal, Tally};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::doors::resp::frame::Limits;
+
+/// Keys that are written as one.
+pub(super) const BATCH: usize = 64;
+/// Bytes of them: half of what the door keeps of a transaction, since it keeps more than values.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// How often a batch is tried again because others write its hashes.
+const ATTEMPTS: usize = 16;
+/// What the door answers to a batch: a word a command.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// What is under a key.
+pub(super) enum Value {
+    /// A string.
+    Text(Vec<u8>),
+    /// A hash: names and values in turns, as `HGETALL` has them.
+    Hash(Vec<Vec<u8>>),
+}
+
+/// A key to be written.
+pub(super) struct Item {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Value,
+    /// When it ends.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+/// What became of one.
+#[derive(Clone, Copy)]
+enum Fate {
+    Moved,
+    There,
+    Refused(Refusal),
+}
+
+/// What became of a batch.
+enum Written {
+    Fates(Vec<Fate>),
+    /// The store could not do it as a whole.
+    Refused(Refusal),
+}
+
+/// The door.
+pub(super) struct Target {
+    door: Connection,
+    looker: Connection,
+    clock: SystemClock,
+    batch: Vec<Item>,
+    bytes: usize,
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        let value = match &self.value {
+            Value::Text(text) => text.len(),
+            Value::Hash(parts) => parts.iter().map(Vec::len).sum(),
+        };
+        // At most three commands name it.
+        3 * self.key.len() + value
+    }
+
+    /// Whether the door takes it at all. What it does not take would end the connection.
+    fn fits(&self) -> bool {
+        let Limits { arguments, argument_bytes, .. } = Limits::default();
+        let parts: &[Vec<u8>] = match &self.value {
+            Value::Text(text) => std::slice::from_ref(text),
+            Value::Hash(parts) => parts,
+        };
+        parts.iter().chain([&self.key]).all(|part| part.len() <= argument_bytes)
+            && parts.len() + 2 <= arguments
+            && self.bytes() <= BATCH_BYTES
+    }
+
+    fn push(&self, to: &mut Connection) {
+        let deadline = self.deadline.map(|at| at.as_millis().to_string());
+        match (&self.value, &deadline) {
+            (Value::Text(text), None) => to.push(&[b"SET", &self.key, text, b"NX"]),
+            (Value::Text(text), Some(at)) => to.push(&[b"SET", &self.key, text, b"NX", b"PXAT", at.as_bytes()]),
+            (Value::Hash(parts), at) => {
+                to.begin(2 + parts.len());
+                to.word(b"HSET");
+                to.word(&self.key);
+                parts.iter().for_each(|part| to.word(part));
+                if let Some(at) = at {
+                    to.push(&[b"PEXPIREAT", &self.key, at.as_bytes()]);
+                }
+            }
+        }
+        // A write of a session that has just ended is answered as if done, so ask what became of it.
+        to.push(&[b"EXISTS", &self.key]);
+    }
+
+    /// How many commands that was.
+    fn commands(&self) -> usize {
+        2 + usize::from(matches!(self.value, Value::Hash(_)) && self.deadline.is_some())
+    }
+}
+
+impl Target {
+    /// Connects to the door.
+    pub(super) fn open(server: &Server, database: u32) -> Result<Self, Failure> {
+        Ok(Self {
+            door: Connection::open(server, database)?,
+            looker: Connection::open(server, database)?,
+            clock: SystemClock::new(),
+            batch: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    /// The time by which it judges what has expired.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().at
+    }
+
+    /// Follows the wall clock, in an import that takes hours.
+    pub(super) fn keep_time(&self) {
+        self.clock.discipline();
+    }
+
+    /// Takes a key to be written with others.
+    pub(super) fn add(&mut self, item: Item, tally: &mut Tally) -> Result<(), Failure> {
+        if item.deadline.is_some_and(|at| at <= self.now()) {
+            tally.expired += 1;
+            return Ok(());
+        }
+        if !item.fits() {
+            tally.refuse(Refusal::BeyondTheDoor);
+            return Ok(());
+        }
+        if self.batch.len() == BATCH || self.bytes + item.bytes() > BATCH_BYTES {
+            self.flush(tally)?;
+        }
+        self.bytes += item.bytes();
+        self.batch.push(item);
+        Ok(())
+    }
+
+    /// Writes what was taken. When it returns, the store has it.
+    pub(super) fn flush(&mut self, tally: &mut Tally) -> Result<(), Failure> {
+        let items = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        match self.write(&items)? {
+            Written::Fates(fates) => self.note(&items, &fates, tally),
+            Written::Refused(refusal) if items.len() == 1 => tally.refuse(refusal),
+            // Together there was no room; so see which of them there is room for.
+            Written::Refused(_) => {
+                for item in items.chunks(1) {
+                    match self.write(item)? {
+                        Written::Fates(fates) => self.note(item, &fates, tally),
+                        Written::Refused(refusal) => tally.refuse(refusal),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, items: &[Item], fates: &[Fate], tally: &mut Tally) {
+        let now = self.now();
+        for (item, fate) in items.iter().zip(fates) {
+            match fate {
+                Fate::Moved => tally.moved += 1,
+                Fate::There => tally.there += 1,
+                Fate::Refused(Refusal::JustEnded) if item.deadline.is_some_and(|at| at <= now) => tally.expired += 1,
+                Fate::Refused(refusal) => tally.refuse(*refusal),
+            }
+        }
+    }
+
+    fn write(&mut self, items: &[Item]) -> Result<Written, Failure> {
+        if items.is_empty() {
+            return Ok(Written::Fates(Vec::new()));
+        }
+        for _ in 0..ATTEMPTS {
+            let is_there = self.watch_hashes(items)?;
+            let writes = || items.iter().zip(&is_there).filter(|(_, there)| !**there).map(|(item, _)| item);
+            self.door.push(&[b"MULTI"]);
+            writes().for_each(|item| item.push(&mut self.door));
+            self.door.push(&[b"EXEC"]);
+            self.door.send()?;
+            for _ in 0..=writes().map(Item::commands).sum() {
+                let reply = self.door.take(ANSWER_BYTES)?;
+                if !matches!(reply, Reply::Simple(_)) {
+                    return Err(self.door.unexpected(&reply));
+                }
+            }
+            match self.door.take(ANSWER_BYTES)? {
+                Reply::Array(replies) => return self.judge(items, &is_there, replies).map(Written::Fates),
+                // Somebody has written one of the hashes.
+                Reply::Nil => {}
+                reply => {
+                    let refusal = refusal_of(&reply).ok_or_else(|| self.door.unexpected(&reply))?;
+                    return Ok(Written::Refused(refusal));
+                }
+            }
+        }
+        let said = "others write the same hashes all the time".to_owned();
+        Err(Failure::Server { whom: self.door.whom().to_owned(), said })
+    }
+
+    /// Which of the keys are hashes that are there already. Those that are not are watched.
+    fn watch_hashes(&mut self, items: &[Item]) -> Result<Vec<bool>, Failure> {
+        let is_hash = |item: &&Item| matches!(item.value, Value::Hash(_));
+        let hashes = items.iter().filter(is_hash).count();
+        if hashes == 0 {
+            return Ok(vec![false; items.len()]);
+        }
+        self.door.begin(1 + hashes);
+        self.door.word(b"WATCH");
+        items.iter().filter(is_hash).for_each(|item| self.door.word(&item.key));
+        match self.door.call()? {
+            Reply::Simple(_) => {}
+            reply => return Err(self.door.unexpected(&reply)),
+        }
+        items.iter().filter(is_hash).for_each(|item| self.looker.push(&[b"EXISTS", &item.key]));
+        self.looker.send()?;
+        let mut is_there = Vec::with_capacity(items.len());
+        for item in items {
+            is_there.push(is_hash(&item) && self.take_existence()?);
+        }
+        Ok(is_there)
+    }
+
+    fn take_existence(&mut self) -> Result<bool, Failure> {
+        match self.looker.take(ANSWER_BYTES)? {
+            Reply::Integer(number) => Ok(number > 0),
+            reply => Err(self.looker.unexpected(&reply)),
+        }
+    }
+
+    /// Reads what became of each from the answers to its commands.
+    fn judge(&self, items: &[Item], is_there: &[bool], replies: Vec<Reply>) -> Result<Vec<Fate>, Failure> {
+        let mut replies = replies.into_iter();
+        let mut next = || replies.next().unwrap_or(Reply::Nil);
+        let mut fates = Vec::with_capacity(items.len());
+        for (item, there) in items.iter().zip(is_there) {
+            if *there {
+                fates.push(Fate::There);
+                continue;
+            }
+            let written = next();
+            if item.commands() == 3 {
+                // If the hash is there, so is its end; and if not, neither.
+                next();
+            }
+            let exists = next();
+            fates.push(match (written, exists) {
+                (Reply::Simple(_) | Reply::Integer(_), Reply::Integer(1)) => Fate::Moved,
+                (Reply::Simple(_) | Reply::Integer(_), Reply::Integer(_)) => Fate::Refused(Refusal::JustEnded),
+                (Reply::Nil, Reply::Integer(_)) => Fate::There,
+                (reply, _) => Fate::Refused(refusal_of(&reply).ok_or_else(|| self.door.unexpected(&reply))?),
+            });
+        }
+        Ok(fates)
+    }
+}
+
+/// What an answer means for one key; `None`: no key is to blame.
+fn refusal_of(reply: &Reply) -> Option<Refusal> {
+    if let Reply::Error(error) = reply { Refusal::of(error) } else { None }
+}
