@@ -79,7 +79,9 @@ impl Connection {
     /// Adds a command to what is sent next.
     pub(super) fn push(&mut self, words: &[&[u8]]) {
         self.begin(words.len());
-        words.iter().for_each(|word| self.word(word));
+        for word in words {
+            self.word(word);
+        }
     }
 
     /// Begins a command of so many words.

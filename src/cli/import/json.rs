@@ -57,10 +57,11 @@ pub(super) fn run(path: &Path, lifetimes: Lifetimes, work: &mut Work) -> Result<
     }
     // What was read before an error is moved.
     work.target.flush(&mut work.tally)?;
-    read.map_err(|error| match error.is_io() {
-        true => failure(error.into()),
-        false => Failure::Json { path: path.to_owned(), error },
-    })
+    read.map_err(
+        |error| {
+            if error.is_io() { failure(error.into()) } else { Failure::Json { path: path.to_owned(), error } }
+        },
+    )
 }
 
 /// How far the file is read, and how far it may be until the next entry begins.
@@ -187,8 +188,8 @@ fn deadline_of(object: &Object<'_>, lifetimes: Lifetimes, now: Timestamp) -> Opt
         times.filter_map(|(_, value)| moment(value)).max_by_key(|at| at.as_millis())
     };
     let length = |wanted| {
-        let lengths = object.iter().filter(|(name, _)| member(name) == wanted);
-        lengths.filter_map(|(_, value)| value.get().parse::<f64>().ok()).next()
+        let mut lengths = object.iter().filter(|(name, _)| member(name) == wanted);
+        lengths.find_map(|(_, value)| value.get().parse::<f64>().ok())
     };
     let in_cookie = || {
         let cookie = serde_json::from_str::<Object<'_>>(object.get("cookie")?.get()).ok()?;

@@ -263,16 +263,15 @@ pub(super) async fn run(import: Import) -> Exit {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
     };
-    let ended = match ended {
-        Some(ended) => Some(ended),
+    let ended = if ended.is_some() {
+        ended
+    } else {
         // What is under way is finished, unless a server hangs or somebody is in a hurry.
-        None => {
-            stop.store(true, Ordering::Relaxed);
-            tokio::select! {
-                ended = &mut work => Some(ended),
-                () = tokio::time::sleep(GRACE) => None,
-                _ = interrupt.recv() => None,
-            }
+        stop.store(true, Ordering::Relaxed);
+        tokio::select! {
+            ended = &mut work => Some(ended),
+            () = tokio::time::sleep(GRACE) => None,
+            _ = interrupt.recv() => None,
         }
     };
     match ended {

@@ -6,10 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Failure;
 use super::tally::Tally;
+use crate::config::ContentHash;
 
 /// How far it has come: every key of the pages before `cursor` is on the target, or counted.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,14 +32,13 @@ pub(super) struct StateFile {
 impl StateFile {
     /// A file that was asked for; or else one of a name of its own in `directory` if that is there, and here if not.
     pub(super) fn new(asked_for: Option<&Path>, directory: &Path, route: String) -> Self {
-        let path = match asked_for {
-            Some(path) => path.to_owned(),
-            None => {
-                let name: String = Sha256::digest(&route)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = asked_for.map_or_else(
+            || {
                 let directory = if directory.is_dir() { directory } else { Path::new(".") };
-                directory.join(format!("import-{name}.json"))
-            }
-        };
+                directory.join(format!("import-{}.json", ContentHash::of(route.as_bytes())))
+            },
+            Path::to_owned,
+        );
         Self { path, route }
     }
 

@@ -95,7 +95,9 @@ impl Item {
                 to.begin(2 + parts.len());
                 to.word(b"HSET");
                 to.word(&self.key);
-                parts.iter().for_each(|part| to.word(part));
+                for part in parts {
+                    to.word(part);
+                }
                 if let Some(at) = at {
                     to.push(&[b"PEXPIREAT", &self.key, at.as_bytes()]);
                 }
