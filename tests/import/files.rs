@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sessgate::clock::{Clock, SystemClock};
 
@@ -83,7 +86,7 @@ fn a_broken_file_is_told_with_its_place_and_what_stands_before_it_moves() {
         ("cut", good.clone(), ":202:0: EOF while parsing", 200),
         ("comma", good.clone() + "\"x\": 1\n  \"y\": 2 }", ":203:3: expected `,` or `}`", 201),
         ("more", "{\"a\": 1} x".to_owned(), ":1:10: trailing characters", 1),
-        ("list", "[1]".to_owned(), ":1:0: invalid type: sequence, expected an object, each key with its session", 0),
+        ("list", "[1]".to_owned(), ":1:1: invalid type: sequence, expected an object, each key with its session", 0),
         ("empty", String::new(), ":1:0: EOF while parsing", 0),
     ] {
         fs::write(place.path().join(name), file).unwrap();
@@ -117,5 +120,47 @@ fn what_is_too_large_is_counted_and_the_rest_moves() {
     let ended = import(&place, &["--sessions-json", "f"]).expect(64);
     assert!(ended.err.contains("f: an entry of more than 64 MiB is no session"), "{}", ended.err);
     expect_figures(&ended, [1, 0, 0, 0]);
+    sidecar.stop();
+}
+
+#[test]
+fn on_a_terminal_it_shows_where_it_is() {
+    let place = place(FREE);
+    let sidecar = place.start();
+    let pipe = place.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo(1) is essential").success());
+    let mut terminal = Command::new("script");
+    let command = format!("exec {} import --sessions-json pipe", env!("CARGO_BIN_EXE_sessgate"));
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(place.path());
+    let mut child = terminal.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("script(1) is essential");
+    let mut screen = child.stdout.take().unwrap();
+    let (mut shown, mut buffer) = (String::new(), [0; 4096]);
+    let is_shown = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().write(true).open(&pipe).expect("it is read");
+            file.write_all(b"{").expect("it is read");
+            for number in 0.. {
+                if is_shown.load(Ordering::Relaxed) {
+                    break;
+                }
+                writeln!(file, "\"k{number}\": {number},").expect("it is read");
+            }
+            file.write_all(b"\"end\": 1}").expect("it is read");
+        });
+        loop {
+            let count = screen.read(&mut buffer).unwrap_or(0);
+            if count == 0 {
+                break;
+            }
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            is_shown.fetch_or(shown.contains("/s, 0 refused\x1b[K"), Ordering::Relaxed);
+        }
+        // Whatever it died of, the writer has to end, even if nobody has opened the other end of the pipe.
+        is_shown.store(true, Ordering::Relaxed);
+        drop(fs::OpenOptions::new().read(true).write(true).open(&pipe));
+    });
+    assert_eq!(child.wait().expect("it is ours").code(), Some(0), "{shown}");
+    assert!(shown.contains("\r\x1b[Kmoved "), "the line is cleared before the summary: {shown:?}");
     sidecar.stop();
 }

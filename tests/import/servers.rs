@@ -140,8 +140,10 @@ fn a_database_keeps_its_number_unless_told_otherwise() {
 #[test]
 fn passwords_are_given_and_never_shown() {
     let directory = tempfile::tempdir().unwrap();
-    let source =
-        RedisServer::start_in(directory, &["--requirepass", "s0urce/pass", "--user", "ann on >ann-pass ~* +@all"]);
+    let source = RedisServer::start_in(
+        directory,
+        &["--requirepass", "s0urce/pass", "--user", "ann", "on", ">ann-pass", "~*", "+@all"],
+    );
     let mut here = source.connect();
     here.call([vec!["AUTH", "s0urce/pass"], vec!["SET", "a", "1"]]);
     let place = place("");

@@ -57,11 +57,14 @@ pub(super) fn run(path: &Path, lifetimes: Lifetimes, work: &mut Work) -> Result<
     }
     // What was read before an error is moved.
     work.target.flush(&mut work.tally)?;
-    read.map_err(
-        |error| {
-            if error.is_io() { failure(error.into()) } else { Failure::Json { path: path.to_owned(), error } }
-        },
-    )
+    read.map_err(|error| {
+        if error.is_io() {
+            return failure(error.into());
+        }
+        let (line, column, what) = (error.line(), error.column(), error.to_string());
+        let what = what.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&what).to_owned();
+        Failure::Json { path: path.to_owned(), line, column, what }
+    })
 }
 
 /// How far the file is read, and how far it may be until the next entry begins.

@@ -78,9 +78,9 @@ pub(super) enum Failure {
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     /// The file is not what it should be.
-    #[error("{}:{}:{}: {error}\n  hint: what stands before that is moved; mend it, and run the same command again",
-        path.display(), error.line(), error.column())]
-    Json { path: PathBuf, error: serde_json::Error },
+    #[error("{}:{line}:{column}: {what}\n  hint: what stands before that is moved; mend it, and run the same command again",
+        path.display())]
+    Json { path: PathBuf, line: usize, column: usize, what: String },
     /// The state is not ours.
     #[error("{}: belongs to the import {route}\n  hint: name another file with --state", path.display())]
     OtherImport { path: PathBuf, route: String },

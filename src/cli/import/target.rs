@@ -8,6 +8,8 @@
 //! tried again. (Not on the first, because a client that was told that a key is absent may bring back a session that
 //! has just ended. An import may not.)
 
+use std::time::{Duration, Instant};
+
 use super::Failure;
 use super::address::Server;
 use super::connection::{Connection, Reply};
@@ -21,6 +23,8 @@ pub(super) const BATCH: usize = 64;
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// How often a batch is tried again because others write its hashes.
 const ATTEMPTS: usize = 16;
+/// How long an unused connection is relied on: servers close those that are idle for minutes.
+const KEPT: Duration = Duration::from_secs(30);
 /// What the door answers to a batch: a word a command.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -57,9 +61,13 @@ enum Written {
 
 /// The door.
 pub(super) struct Target {
+    server: Server,
+    database: u32,
     door: Connection,
-    looker: Connection,
+    /// Used for hashes only; and when it was used last.
+    looker: Option<(Connection, Instant)>,
     clock: SystemClock,
+    kept_time: Instant,
     batch: Vec<Item>,
     bytes: usize,
 }
@@ -117,9 +125,12 @@ impl Target {
     /// Connects to the door.
     pub(super) fn open(server: &Server, database: u32) -> Result<Self, Failure> {
         Ok(Self {
+            server: server.clone(),
+            database,
             door: Connection::open(server, database)?,
-            looker: Connection::open(server, database)?,
+            looker: None,
             clock: SystemClock::new(),
+            kept_time: Instant::now(),
             batch: Vec::new(),
             bytes: 0,
         })
@@ -131,8 +142,11 @@ impl Target {
     }
 
     /// Follows the wall clock, in an import that takes hours.
-    pub(super) fn keep_time(&self) {
-        self.clock.discipline();
+    pub(super) fn keep_time(&mut self) {
+        if self.kept_time.elapsed() >= Duration::from_secs(1) {
+            self.kept_time = Instant::now();
+            self.clock.discipline();
+        }
     }
 
     /// Takes a key to be written with others.
@@ -230,20 +244,21 @@ impl Target {
             Reply::Simple(_) => {}
             reply => return Err(self.door.unexpected(&reply)),
         }
-        items.iter().filter(is_hash).for_each(|item| self.looker.push(&[b"EXISTS", &item.key]));
-        self.looker.send()?;
-        let mut is_there = Vec::with_capacity(items.len());
-        for item in items {
-            is_there.push(is_hash(&item) && self.take_existence()?);
+        let mut looker = match self.looker.take() {
+            Some((looker, used)) if used.elapsed() < KEPT => looker,
+            _ => Connection::open(&self.server, self.database)?,
+        };
+        items.iter().filter(is_hash).for_each(|item| looker.push(&[b"EXISTS", &item.key]));
+        looker.send()?;
+        let mut is_there = vec![false; items.len()];
+        for (_, is_there) in items.iter().zip(&mut is_there).filter(|(item, _)| is_hash(item)) {
+            match looker.take(ANSWER_BYTES)? {
+                Reply::Integer(number) => *is_there = number > 0,
+                reply => return Err(looker.unexpected(&reply)),
+            }
         }
+        self.looker = Some((looker, Instant::now()));
         Ok(is_there)
-    }
-
-    fn take_existence(&mut self) -> Result<bool, Failure> {
-        match self.looker.take(ANSWER_BYTES)? {
-            Reply::Integer(number) => Ok(number > 0),
-            reply => Err(self.looker.unexpected(&reply)),
-        }
     }
 
     /// Reads what became of each from the answers to its commands.
