@@ -1,8 +1,10 @@
 # Two commands are enough: `make run` serves, `make test` checks everything. Both install what they need.
-.PHONY: run test lint unit clients observability container soak bench replay demo pictures docs clean help
+.PHONY: run test lint unit clients fuzz observability container soak bench replay demo pictures docs clean help
 
 # Debian's own, which has Debian's python3-yaml.
 PYTHON = /usr/bin/python3
+
+FUZZ_SECONDS ?= 120
 
 help:      ## This list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*##/\t/' | expand -t 15
@@ -11,7 +13,7 @@ run:       ## Builds and serves on the defaults of config.yaml
 	@scripts/setup run
 	cargo run --release --locked -- run
 
-test: lint unit clients observability container ## Formatting, lints, documentation and all tests: what CI runs
+test: lint unit clients fuzz observability container ## Formatting, lints, documentation and all tests: what CI runs
 
 lint:      ## Formatting, clippy and documentation, warnings denied
 	cargo fmt --check
@@ -26,6 +28,10 @@ clients:   ## Real apps and tools against the Redis door
 	@scripts/setup clients
 	cargo build --locked
 	$(PYTHON) -m unittest tools.clients.test_apps tools.clients.test_libraries
+
+fuzz:      ## What reads other people's bytes, fuzzed: two minutes each, or FUZZ_SECONDS
+	@scripts/setup fuzz
+	fuzz/run $(FUZZ_SECONDS)
 
 observability: ## Rules, alerts, dashboards and pages, against the real Prometheus and Alertmanager
 	@scripts/setup observability

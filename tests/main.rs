@@ -19,6 +19,7 @@ mod identity;
 mod import;
 mod live_limits;
 mod metrics;
+mod raw;
 mod redis_door;
 mod resp;
 mod security;

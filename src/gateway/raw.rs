@@ -185,9 +185,11 @@ impl Gateway {
     async fn run_raw_to_the_end(self: Arc<Self>, request: RawRequest) -> Result<Option<Vec<RawReply>>, GatewayError> {
         let RawRequest { ops, watched, told_absent } = request;
         let settings = self.settings.load_full();
+        let is_session = |name: &RawName| settings.redis_door.rule_of(&name.name).is_some();
+        let saves_sessions = ops.iter().filter_map(RawOp::saved).any(is_session);
         // What one operation writes goes to memory; whoever looks it up meanwhile waits for it.
         let key = match &ops[..] {
-            [RawOp::Set(set)] if settings.redis_door.rule_of(&set.name.name).is_some() => Some(set.name.key()),
+            [RawOp::Set(set)] if saves_sessions => Some(set.name.key()),
             _ => None,
         };
         let mut reservation = match &key {
@@ -203,7 +205,9 @@ impl Gateway {
             settings,
         };
         let outcome = self.timed(StoreOp::Update, self.store.run_raw(batch)).await.map_err(|error| {
-            self.metrics.creation(CreationOutcome::StoreError);
+            if saves_sessions {
+                self.metrics.creation(CreationOutcome::StoreError);
+            }
             GatewayError::Unavailable(error)
         })?;
         self.ended(&outcome.ended);
@@ -243,12 +247,12 @@ impl Gateway {
         for _ in 0..outcome.created {
             self.metrics.creation(CreationOutcome::Created);
         }
-        for reply in outcome.replies.iter().flatten() {
-            match reply {
-                RawReply::Refused(RawRefusal::UserLimit { .. }) => self.metrics.creation(CreationOutcome::UserLimit),
-                RawReply::Refused(RawRefusal::CreationRate) => self.metrics.creation(CreationOutcome::CreationRate),
-                RawReply::Refused(RawRefusal::StorageFull) => self.metrics.creation(CreationOutcome::StorageFull),
-                RawReply::Refused(RawRefusal::TooLarge { .. }) => self.metrics.creation(CreationOutcome::TooLarge),
+        for refusal in &outcome.refused {
+            match refusal {
+                RawRefusal::UserLimit { .. } => self.metrics.creation(CreationOutcome::UserLimit),
+                RawRefusal::CreationRate => self.metrics.creation(CreationOutcome::CreationRate),
+                RawRefusal::StorageFull => self.metrics.creation(CreationOutcome::StorageFull),
+                RawRefusal::TooLarge { .. } => self.metrics.creation(CreationOutcome::TooLarge),
                 _ => {}
             }
         }

@@ -6,9 +6,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod door;
 mod e01_kill;
 mod e08_disk_full;
 mod e09_clock;
+mod e10_connections;
+mod e11_flood;
 mod e13_reload;
 mod e14_hook;
 mod e15_stop;

@@ -10,6 +10,9 @@ use crate::store::raw::PlainValue;
 /// What a plain key takes beside its name and value: row, key and index entries.
 const OVERHEAD: u64 = 200;
 
+/// Two expired ones go for each new one, so that there are never many more than the sweep has yet to come to.
+pub(super) const TIDIED_BY_EACH: usize = 2;
+
 const BY_KEY: &str = "SELECT row, size, content, expires_at, revision, data FROM plain_keys WHERE key = ?1";
 const INSERT: &str = "INSERT INTO plain_keys (key, database, name, content, expires_at, revision, size, data) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

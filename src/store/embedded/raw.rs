@@ -12,7 +12,7 @@ use crate::session::identity::{Identity, Raw};
 use crate::session::{
     Capacity, Content, EndReason, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName,
 };
-use crate::store::raw::run::{Held, NewValue, RawKeys, run};
+use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run};
 use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
 use crate::store::{MAX_DISPLACED, Terms};
 
@@ -20,6 +20,7 @@ const REWRITE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3, cont
 const REASSIGN: &str = "UPDATE sessions SET user = ?2, size = ?3, bound = ?4 WHERE row = ?1";
 const USE: &str = "UPDATE sessions SET last_activity = ?2 WHERE row = ?1";
 const SET_DEADLINE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3 WHERE row = ?1";
+const REVISE: &str = "UPDATE sessions SET revision = ?2 WHERE row = ?1";
 const RENAME: &str = "UPDATE sessions SET key = ?2, database = ?3, name = ?4, size = ?5, revision = ?6 WHERE row = ?1";
 
 /// Where a key is.
@@ -34,11 +35,13 @@ struct Work<'a> {
     steps: &'a mut Steps,
     batch: &'a RawBatch,
     outcome: RawOutcome,
+    /// Keys that the batch itself has removed, or given another name: whoever makes them anew in it is not late.
+    given_up: Vec<SessionKey>,
 }
 
 impl Steps {
     pub(super) fn run_raw(&mut self, batch: &RawBatch) -> rusqlite::Result<RawOutcome> {
-        let mut work = Work { steps: self, batch, outcome: RawOutcome::default() };
+        let mut work = Work { steps: self, batch, outcome: RawOutcome::default(), given_up: Vec::new() };
         for (name, revision) in &batch.watched {
             if work.find(name)?.map_or(0, |held| held.revision) != *revision {
                 return Ok(work.outcome);
@@ -51,11 +54,17 @@ impl Steps {
 
     /// Removes plain keys and tombstones whose time is over.
     pub(super) fn tidy_raw(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<()> {
+        self.tidy_plain(now, max)?;
+        tombstones::prune(&self.conn, now, max)
+    }
+
+    /// Removes plain keys whose time is over. Says how many bytes that freed.
+    fn tidy_plain(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<u64> {
         let freed = plain::delete_due(&self.conn, now, max)?;
         if freed > 0 {
             self.ledger.set_plain_bytes(self.ledger.plain_bytes() - freed);
         }
-        tombstones::prune(&self.conn, now, max)
+        Ok(freed)
     }
 }
 
@@ -138,6 +147,7 @@ impl RawKeys for Work<'_> {
                 return Ok(None);
             }
             let (content, revision) = (found.stored.content, found.stored.session.revision);
+            self.steps.saw_revision(revision);
             let deadline = deadline_of(&found.stored.session);
             return Ok(Some(Held { content, data, deadline, revision, place: Place::Session(Box::new(found)) }));
         }
@@ -147,6 +157,7 @@ impl RawKeys for Work<'_> {
             return Ok(None);
         }
         let PlainValue { content, data, deadline, revision } = value;
+        self.steps.saw_revision(revision);
         Ok(Some(Held { content, data, deadline, revision, place: Place::Plain(row, size) }))
     }
 
@@ -155,26 +166,16 @@ impl RawKeys for Work<'_> {
         name: &RawName,
         held: Option<Held<Place>>,
         new: NewValue,
-    ) -> rusqlite::Result<Result<(), RawRefusal>> {
-        let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
-        if bytes > limit {
-            return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
-        }
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
+        let was_session = matches!(held, Some(Held { place: Place::Session(_), .. }));
         let is_session = self.batch.settings.redis_door.rule_of(&name.name).is_some();
-        match held.map(|held| held.place) {
-            // What it is it stays until it ends, whatever the rules say by now.
-            Some(Place::Session(found)) => self.rewrite(&found, name, &new),
-            Some(Place::Plain(row, size)) if is_session => {
-                let outcome = self.create(name, new)?;
-                if outcome.is_ok() {
-                    self.forget_plain(row, size)?;
-                }
-                Ok(outcome)
-            }
-            None if is_session => self.create(name, new),
-            Some(Place::Plain(row, size)) => self.put_plain(name, Some((row, size)), new),
-            None => self.put_plain(name, None, new),
+        let written = self.put_as(is_session, name, held, new)?;
+        if let Err(refusal) = written
+            && (was_session || is_session)
+        {
+            self.outcome.refused.push(refusal);
         }
+        Ok(written)
     }
 
     fn set_deadline(&mut self, name: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
@@ -195,17 +196,40 @@ impl RawKeys for Work<'_> {
     fn remove(&mut self, _: &RawName, held: Held<Place>) -> rusqlite::Result<()> {
         match held.place {
             Place::Plain(row, size) => self.forget_plain(row, size),
-            Place::Session(found) => self.end(*found, EndReason::Revoked),
+            Place::Session(found) => {
+                self.given_up.push(found.stored.key);
+                self.end(*found, EndReason::Revoked)
+            }
         }
     }
 
-    fn rename(&mut self, from: &RawName, held: Held<Place>, to: &RawName) -> rusqlite::Result<()> {
+    fn rename(
+        &mut self,
+        from: &RawName,
+        held: Held<Place>,
+        to: &RawName,
+        there: Option<Held<Place>>,
+    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+        // Where a session would be, a plain key is a value to be saved: of the session there, or of a new one.
+        if let Place::Plain(row, size) = held.place
+            && self.batch.settings.redis_door.rule_of(&to.name).is_some()
+        {
+            let Held { content, data, deadline, .. } = held;
+            let saved = self.put(to, there, NewValue { content, data, deadline, only_new: false })?;
+            if saved.is_ok() {
+                self.forget_plain(row, size)?;
+            }
+            return Ok(saved.map(drop));
+        }
+        if let Some(there) = there {
+            self.remove(to, there)?;
+        }
         let revision = self.steps.next_revision(self.now());
         match held.place {
             Place::Plain(row, size) => {
                 self.forget_plain(row, size)?;
                 let Held { content, data, deadline, .. } = held;
-                self.write_plain(to, None, &PlainValue { content, data, deadline, revision })
+                self.write_plain(to, None, &PlainValue { content, data, deadline, revision })?;
             }
             Place::Session(found) => {
                 let size = found.size - from.name.len() as u64 + to.name.len() as u64;
@@ -222,11 +246,15 @@ impl RawKeys for Work<'_> {
                 drop(statement);
                 self.steps.ledger.resize(found.size, size);
                 self.steps.bury(&found, EndReason::Revoked, self.now(), &self.batch.terms)?;
+                // Somebody is here again: what ended under this name before is no matter any more.
+                tombstones::remove(&self.steps.conn, &key)?;
+                self.given_up.push(found.stored.key);
                 self.outcome.moved.push(found.stored.key);
                 self.outcome.written.retain(|stored| stored.key != found.stored.key);
-                self.written(&key)
+                self.written(&key)?;
             }
         }
+        Ok(Ok(()))
     }
 
     fn bind(
@@ -236,9 +264,14 @@ impl RawKeys for Work<'_> {
         user: Option<&UserName>,
     ) -> rusqlite::Result<Result<bool, RawRefusal>> {
         let Place::Session(found) = held.place else { return Ok(Ok(false)) };
-        if let Err(refusal) = self.assign(&found, user.cloned(), user.is_some(), found.size_without_user())? {
+        let bound = user.is_some();
+        let user = user.cloned().or_else(|| self.extract(name, held.content, &held.data).user);
+        if let Err(refusal) = self.assign(&found, user, bound, found.size_without_user())? {
             return Ok(Err(refusal));
         }
+        // Whoever keeps the session in memory takes only what is newer.
+        let revision = self.steps.next_revision(self.now());
+        self.steps.conn.prepare_cached(REVISE)?.execute((found.row, number(revision)))?;
         self.written(&name.key())?;
         Ok(Ok(true))
     }
@@ -251,12 +284,40 @@ impl Found {
 }
 
 impl Work<'_> {
+    /// Writes a value as a session or a plain key.
+    fn put_as(
+        &mut self,
+        is_session: bool,
+        name: &RawName,
+        held: Option<Held<Place>>,
+        new: NewValue,
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
+        let (bytes, limit) = (new.data.len() as u64, self.batch.settings.limits.session_bytes);
+        if bytes > limit {
+            return Ok(Err(RawRefusal::TooLarge { bytes, limit }));
+        }
+        match held.map(|held| held.place) {
+            // What it is it stays until it ends, whatever the rules say by now.
+            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, &new)?.map(|()| Written::Kept)),
+            Some(Place::Plain(row, size)) if is_session => {
+                let outcome = self.create(name, new)?;
+                if outcome == Ok(Written::Kept) {
+                    self.forget_plain(row, size)?;
+                }
+                Ok(outcome)
+            }
+            None if is_session => self.create(name, new),
+            Some(Place::Plain(row, size)) => self.put_plain(name, Some((row, size)), new),
+            None => self.put_plain(name, None, new),
+        }
+    }
+
     /// Gives a session a new value.
     fn rewrite(&mut self, found: &Found, name: &RawName, new: &NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
         let identity = self.identify(name, new);
-        let before = found.stored.session.user.clone();
-        // A value that cannot be read does not say that the user has gone.
-        let user = if identity.known && !found.bound { identity.user } else { identity.user.or(before) };
+        // A value that cannot be read does not say that the user has gone, and no value says more than a call.
+        let says = identity.known && !found.bound;
+        let user = if says { identity.user } else { found.stored.session.user.clone() };
         let size = plain::size_of(name, &new.data);
         let grown = (size + user.as_ref().map_or(0, |user| user.as_str().len() as u64)).saturating_sub(found.size);
         if grown > 0 && !self.may_grow(grown)? {
@@ -276,14 +337,15 @@ impl Work<'_> {
     }
 
     /// Makes a new session.
-    fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
+    fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<Written, RawRefusal>> {
         let key = name.key();
         let terms = self.batch.terms;
-        if let Some(tombstone) = tombstones::get(&self.steps.conn, &key, terms.now)? {
+        let tombstone = tombstones::get(&self.steps.conn, &key, terms.now)?;
+        if let Some(tombstone) = tombstone {
             let told = self.batch.told_absent.iter().any(|&(told, at)| told == key && at >= tombstone.ended_at);
-            if tombstone.is_final || !told {
+            if tombstone.is_final || !(told || new.only_new || self.given_up.contains(&key)) {
                 self.outcome.late += 1;
-                return Ok(Ok(()));
+                return Ok(Ok(Written::Dropped));
             }
         }
         let identity = self.identify(name, &new);
@@ -328,23 +390,33 @@ impl Work<'_> {
             self.steps.ledger.roll_back_to(mark);
             return Ok(Err(refusal));
         }
+        if tombstone.is_some() {
+            tombstones::remove(&self.steps.conn, &key)?;
+        }
         self.steps.insert(&stored, Some(name))?;
         self.end_all(victims)?;
         self.outcome.created += 1;
         self.outcome.written.retain(|written| written.key != key);
         self.outcome.written.push(stored);
-        Ok(Ok(()))
+        Ok(Ok(Written::Kept))
+    }
+
+    /// Whose a new value is. Counts those that nobody can read.
+    fn identify(&mut self, name: &RawName, new: &NewValue) -> Identity {
+        let identity = self.extract(name, new.content, &new.data);
+        self.outcome.unknown += u64::from(!identity.known);
+        identity
     }
 
     /// Whose a value is.
-    fn identify(&mut self, name: &RawName, new: &NewValue) -> Identity {
+    fn extract(&self, name: &RawName, content: Content, data: &[u8]) -> Identity {
         let Some(rule) = self.batch.settings.redis_door.rule_of(&name.name) else { return Identity::default() };
-        let identity = match new.content {
-            Content::Hash => rule.extract(Raw::Fields(&Fields::of(&new.data).into_iter().collect::<Vec<_>>())),
-            Content::Json | Content::Text => rule.extract(Raw::Value(&new.data)),
+        let identity = match content {
+            Content::Hash => rule.extract(Raw::Fields(&Fields::of(data).into_iter().collect::<Vec<_>>())),
+            Content::Json | Content::Text => rule.extract(Raw::Value(data)),
         };
-        self.outcome.unknown += u64::from(!identity.known);
-        identity
+        // Found without a rule that says where, it may be when the account was made: the session would be over at birth.
+        Identity { created_at: identity.created_at.filter(|_| rule.created().is_some()), ..identity }
     }
 
     /// Makes a session a user's, whose limit it then must keep, and gives it a size without the user's name.
@@ -392,16 +464,18 @@ impl Work<'_> {
         name: &RawName,
         held: Option<(i64, u64)>,
         new: NewValue,
-    ) -> rusqlite::Result<Result<(), RawRefusal>> {
+    ) -> rusqlite::Result<Result<Written, RawRefusal>> {
         let now = self.now();
+        if held.is_none() {
+            self.steps.tidy_plain(now, plain::TIDIED_BY_EACH)?;
+        }
         let more = plain::weight(plain::size_of(name, &new.data));
         let less = held.map_or(0, |(_, size)| plain::weight(size));
         let cap = self.batch.settings.redis_door.plain_bytes;
         let fits = |work: &Self| work.steps.ledger.plain_bytes() - less + more <= cap;
         if more > less {
-            if !fits(self) {
-                self.steps.tidy_raw(now, super::reserve::STEP_WHEN_FULL)?;
-            }
+            // Each turn frees as much as many small keys take, so there are not many.
+            while !fits(self) && self.steps.tidy_plain(now, super::reserve::STEP_WHEN_FULL)? > 0 {}
             if !fits(self) || !self.steps.may_grow(now)? {
                 return Ok(Err(RawRefusal::StorageFull));
             }
@@ -409,7 +483,7 @@ impl Work<'_> {
         let revision = self.steps.next_revision(now);
         let value = PlainValue { content: new.content, data: new.data, deadline: new.deadline, revision };
         self.write_plain(name, held, &value)?;
-        Ok(Ok(()))
+        Ok(Ok(Written::Kept))
     }
 
     fn write_plain(&mut self, name: &RawName, held: Option<(i64, u64)>, value: &PlainValue) -> rusqlite::Result<()> {

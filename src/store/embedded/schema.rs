@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
 use super::ledger::Ledger;
+use super::steps::REVISION_SHIFT;
 use super::{outbox, plain, rows};
 use crate::clock::Timestamp;
 
@@ -118,18 +119,22 @@ pub(super) fn rewrite_version(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Corrects times that lie ahead of `now`, so that a clock that was wrong and has been set back leaves no session
-/// that outlives its timeout and no notice that waits for ever. Answers how many sessions were corrected.
+/// that outlives its timeout, no lock or dead name that stays, and no notice that waits for ever. Answers how many
+/// sessions were corrected.
 ///
 /// No session is created after its last activity, so looking at that finds them all.
 pub(super) fn correct_times(conn: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     let (latest, now) = ((now + CLOCK_TOLERANCE).as_millis(), now.as_millis());
     let mut corrected = 0;
+    // As high as a key that an app names may have now; tokens' sessions are far below.
+    let revision = format!("revision = min(revision, ?1 << {REVISION_SHIFT})");
     for ahead in [
         "SELECT row FROM sessions INDEXED BY activity WHERE idle_ms IS NULL AND last_activity > ?2 LIMIT ?3",
         "SELECT row FROM sessions INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity > ?2 LIMIT ?3",
     ] {
-        let sql =
-            format!("UPDATE sessions SET last_activity = ?1, created_at = min(created_at, ?1) WHERE row IN ({ahead})");
+        let sql = format!(
+            "UPDATE sessions SET last_activity = ?1, created_at = min(created_at, ?1), {revision} WHERE row IN ({ahead})"
+        );
         loop {
             let rows = conn.execute(&sql, (now, latest, CORRECTIONS))?;
             if rows == 0 {
@@ -140,6 +145,18 @@ pub(super) fn correct_times(conn: &Connection, now: Timestamp) -> rusqlite::Resu
     }
     conn.execute(
         "UPDATE outbox INDEXED BY outbox_due SET at = min(at, ?1), next_at = ?1 WHERE next_at > ?2",
+        (now, latest),
+    )?;
+    // When a plain key was written, its revision says.
+    let written = format!("(revision >> {REVISION_SHIFT})");
+    let sql = format!(
+        "UPDATE plain_keys SET expires_at = expires_at - {written} + ?1, {revision} \
+         WHERE expires_at > ?2 AND {written} > ?2"
+    );
+    conn.execute(&sql, (now, latest))?;
+    conn.execute(
+        "UPDATE tombstones INDEXED BY tombstones_due SET until = until - ended_at + ?1, ended_at = ?1 \
+         WHERE until > ?2 AND ended_at > ?2",
         (now, latest),
     )?;
     Ok(corrected)

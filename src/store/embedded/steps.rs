@@ -29,6 +29,9 @@ const RESIZE: &str = "UPDATE sessions SET data = ?2, revision = ?3, last_activit
 const ROTATE: &str = "UPDATE sessions SET key = ?2, last_activity = ?3 WHERE row = ?1";
 const TOUCH: &str = "UPDATE sessions SET last_activity = ?2 WHERE row = ?1";
 
+/// A revision of a key that an app names is the time of its writing, in milliseconds, and so many bits more: below 2^53 in all.
+pub(super) const REVISION_SHIFT: u32 = 10;
+
 /// What the steps work on.
 pub(super) struct Steps {
     pub(super) conn: Connection,
@@ -285,10 +288,15 @@ impl Steps {
 /// Keys that apps name can be made anew, so their revisions never repeat, whichever session they belong to.
 impl Steps {
     pub(super) fn next_revision(&mut self, now: Timestamp) -> u64 {
-        // Milliseconds, and room for a thousand writes in each: beyond the last one of a store that was closed.
-        let by_clock = u64::try_from(now.as_millis()).unwrap_or(0) << 20;
+        // A thousand writes in each millisecond; more borrow from the next.
+        let by_clock = u64::try_from(now.as_millis()).unwrap_or(0) << REVISION_SHIFT;
         self.last_revision = by_clock.max(self.last_revision + 1);
         self.last_revision
+    }
+
+    /// A key is at this revision: its next one is beyond, even if the clock was ahead when that was given.
+    pub(super) fn saw_revision(&mut self, revision: u64) {
+        self.last_revision = self.last_revision.max(revision);
     }
 
     /// Leaves a tombstone where a session of an app's own name has ended.

@@ -7,6 +7,7 @@ use crate::session::{EndReason, SessionKey};
 
 const PUT: &str = "INSERT OR REPLACE INTO tombstones (key, ended_at, until, final) VALUES (?1, ?2, ?3, ?4)";
 const GET: &str = "SELECT ended_at, final FROM tombstones WHERE key = ?1 AND until > ?2";
+const REMOVE: &str = "DELETE FROM tombstones WHERE key = ?1";
 const PRUNE: &str = "DELETE FROM tombstones WHERE key IN \
     (SELECT key FROM tombstones INDEXED BY tombstones_due WHERE until <= ?1 ORDER BY until LIMIT ?2)";
 
@@ -47,6 +48,11 @@ pub(super) fn get(conn: &Connection, key: &SessionKey, now: Timestamp) -> rusqli
         Ok(Tombstone { ended_at: Timestamp::from_millis(row.get(0)?), is_final: row.get(1)? })
     };
     statement.query_row((key.as_bytes(), now.as_millis()), read).optional()
+}
+
+/// Removes the tombstone of a name, if it has one.
+pub(super) fn remove(conn: &Connection, key: &SessionKey) -> rusqlite::Result<()> {
+    conn.prepare_cached(REMOVE)?.execute([key.as_bytes()]).map(drop)
 }
 
 /// Removes those whose time is over, at most `max`.

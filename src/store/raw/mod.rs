@@ -130,9 +130,20 @@ pub enum RawOp {
     Bind {
         /// The key.
         name: RawName,
-        /// The user; `None`: what the value says, from the next write on.
+        /// The user, until it is said anew or the session ends; `None`: what the value says.
         user: Option<UserName>,
     },
+}
+
+impl RawOp {
+    /// The key to which it gives a value.
+    #[must_use]
+    pub fn saved(&self) -> Option<&RawName> {
+        match self {
+            Self::Set(RawSet { name, .. }) | Self::HSet { name, .. } | Self::HIncrBy { name, .. } => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// Names and values are secrets and session data.
@@ -246,7 +257,8 @@ pub struct RawBatch {
     /// Keys that must still be at these revisions, 0 being "absent"; otherwise nothing is done.
     pub watched: Vec<(RawName, u64)>,
     /// Keys of which the client has been told that they are not there, and when: it may make them anew. Of others that
-    /// have just ended it may not know, and what it writes is late.
+    /// have just ended it may not know, and what it writes is late, unless it asks for a new one by
+    /// [`Condition::IfAbsent`].
     pub told_absent: Vec<(SessionKey, Timestamp)>,
     /// The time, the clocks, and whether to tell the app.
     pub terms: Terms,
@@ -282,6 +294,8 @@ pub struct RawOutcome {
     pub written: Vec<StoredSession>,
     /// Sessions that are new.
     pub created: u64,
+    /// Why others were not written.
+    pub refused: Vec<RawRefusal>,
     /// Late saves of sessions that have just ended: answered as if done, and not done.
     pub late: u64,
     /// Sessions that were written with a value that nobody could read, so that the user is not known.

@@ -1,5 +1,8 @@
 //! What each operation means, in terms of what a store provides: the same for every store.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use super::{Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
 use crate::clock::Timestamp;
 use crate::session::{Content, Fields, RawName, UserName};
@@ -27,6 +30,17 @@ pub struct NewValue {
     pub data: Box<[u8]>,
     /// When it is to end.
     pub deadline: Option<Timestamp>,
+    /// Whether it is asked for only if nothing is there, as a lock is: then it is no late save of what was there.
+    pub only_new: bool,
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is there.
+    Kept,
+    /// It was a late save, and is not.
+    Dropped,
 }
 
 /// The keys of a store within one atomic step. An error means that the step is lost.
@@ -50,7 +64,7 @@ pub trait RawKeys {
         name: &RawName,
         held: Option<Held<Self::Place>>,
         new: NewValue,
-    ) -> Result<Result<(), RawRefusal>, Self::Error>;
+    ) -> Result<Result<Written, RawRefusal>, Self::Error>;
 
     /// Changes when a key ends, and nothing else.
     fn set_deadline(
@@ -63,8 +77,14 @@ pub trait RawKeys {
     /// Removes a key.
     fn remove(&mut self, name: &RawName, held: Held<Self::Place>) -> Result<(), Self::Error>;
 
-    /// Moves a key to another name, where nothing is.
-    fn rename(&mut self, from: &RawName, held: Held<Self::Place>, to: &RawName) -> Result<(), Self::Error>;
+    /// Moves a key to another name, in the place of what was found there just now.
+    fn rename(
+        &mut self,
+        from: &RawName,
+        held: Held<Self::Place>,
+        to: &RawName,
+        there: Option<Held<Self::Place>>,
+    ) -> Result<Result<(), RawRefusal>, Self::Error>;
 
     /// Says whose a session is; `None`: what its value says. False if there is no session.
     fn bind(
@@ -139,7 +159,8 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => {
                 let data = held.map(|held| held.data).unwrap_or_default();
-                RawReply::List(fields.iter().map(|field| Fields::of(&data).get(field).map(Box::from)).collect())
+                let values: HashMap<_, _> = Fields::of(&data).into_iter().collect();
+                RawReply::List(fields.iter().map(|field| values.get(&field[..]).copied().map(Box::from)).collect())
             }
         }),
         RawOp::HGetAll(name) => Ok(match hash(keys.find(name)?) {
@@ -242,14 +263,18 @@ fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error>
         if let Some(held) = held {
             keys.remove(&set.name, held)?;
         }
-        Ok(())
+        Ok(Written::Kept)
     } else {
-        keys.put(&set.name, held, NewValue { content: Content::Text, data: set.value.clone(), deadline })?
+        let only_new = set.condition == Condition::IfAbsent;
+        let new = NewValue { content: Content::Text, data: set.value.clone(), deadline, only_new };
+        keys.put(&set.name, held, new)?
     };
     Ok(match done {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) if set.get => bytes(before),
-        Ok(()) => RawReply::Done,
+        Ok(_) if set.get => bytes(before),
+        // Whoever asks for a lock must not believe to have it.
+        Ok(Written::Dropped) if set.condition == Condition::IfAbsent => RawReply::Nil,
+        Ok(_) => RawReply::Done,
     })
 }
 
@@ -284,13 +309,11 @@ fn expire<K: RawKeys>(
 
 fn rename<K: RawKeys>(from: &RawName, to: &RawName, keys: &mut K) -> Result<RawReply, K::Error> {
     let Some(held) = keys.find(from)? else { return Ok(RawReply::Refused(RawRefusal::NoSuchKey)) };
-    if from != to {
-        if let Some(there) = keys.find(to)? {
-            keys.remove(to, there)?;
-        }
-        keys.rename(from, held, to)?;
+    if from == to {
+        return Ok(RawReply::Done);
     }
-    Ok(RawReply::Done)
+    let there = keys.find(to)?;
+    Ok(keys.rename(from, held, to, there)?.map_or_else(RawReply::Refused, |()| RawReply::Done))
 }
 
 /// Puts the fields of a hash back; one without any is gone.
@@ -299,13 +322,13 @@ fn put_hash<K: RawKeys>(
     held: Option<Held<K::Place>>,
     fields: &[(&[u8], &[u8])],
     keys: &mut K,
-) -> Result<Result<(), RawRefusal>, K::Error> {
+) -> Result<Result<Written, RawRefusal>, K::Error> {
     match held {
-        Some(held) if fields.is_empty() => keys.remove(name, held).map(Ok),
+        Some(held) if fields.is_empty() => keys.remove(name, held).map(|()| Ok(Written::Kept)),
         held => {
             let deadline = held.as_ref().and_then(|held| held.deadline);
             let data = Fields::write(fields.iter().copied());
-            keys.put(name, held, NewValue { content: Content::Hash, data, deadline })
+            keys.put(name, held, NewValue { content: Content::Hash, data, deadline, only_new: false })
         }
     }
 }
@@ -318,16 +341,21 @@ fn hash_set<K: RawKeys>(name: &RawName, pairs: &[Pair], keys: &mut K) -> Result<
     let data = held.as_ref().map(|held| held.data.clone()).unwrap_or_default();
     let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
     let before = fields.len();
+    // There may be many of both.
+    let mut places: HashMap<&[u8], usize> = fields.iter().map(|(field, _)| *field).zip(0..).collect();
     for (field, value) in pairs {
-        match fields.iter_mut().find(|(name, _)| *name == &field[..]) {
-            Some(there) => there.1 = value,
-            None => fields.push((field, value)),
+        match places.entry(field) {
+            Entry::Occupied(place) => fields[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                place.insert(fields.len());
+                fields.push((field, value));
+            }
         }
     }
     let new = fields.len() - before;
     Ok(match put_hash(name, held, &fields, keys)? {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) => RawReply::Integer(i64::try_from(new).unwrap_or(i64::MAX)),
+        Ok(_) => RawReply::Integer(i64::try_from(new).unwrap_or(i64::MAX)),
     })
 }
 
@@ -340,7 +368,8 @@ fn hash_delete<K: RawKeys>(name: &RawName, doomed: &[Box<[u8]>], keys: &mut K) -
     let data = held.data.clone();
     let mut fields: Vec<_> = Fields::of(&data).into_iter().collect();
     let before = fields.len();
-    fields.retain(|(field, _)| !doomed.iter().any(|doomed| doomed[..] == **field));
+    let doomed: HashSet<&[u8]> = doomed.iter().map(|field| &field[..]).collect();
+    fields.retain(|(field, _)| !doomed.contains(field));
     let gone = before - fields.len();
     if gone > 0
         && let Err(refusal) = put_hash(name, Some(held), &fields, keys)?
@@ -372,7 +401,7 @@ fn hash_add<K: RawKeys>(name: &RawName, field: &[u8], by: i64, keys: &mut K) -> 
     }
     Ok(match put_hash(name, held, &fields, keys)? {
         Err(refusal) => RawReply::Refused(refusal),
-        Ok(()) => RawReply::Integer(after),
+        Ok(_) => RawReply::Integer(after),
     })
 }
 
