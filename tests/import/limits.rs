@@ -60,7 +60,7 @@ fn sessions_that_end_to_make_room_are_counted() {
 }
 
 #[test]
-fn a_session_that_was_revoked_stays_so() {
+fn a_session_that_has_ended_is_not_brought_back() {
     let source = source(2);
     source.connect().say("HSET secret-key-hash user ada");
     let place = place("limits: { creation_per_ip: null }\n");
@@ -71,7 +71,10 @@ fn a_session_that_was_revoked_stays_so() {
     let again = import(&place, &["--redis", &url]).expect(1);
     expect_figures(&again, [0, 1, 0, 3]);
     assert!(again.out.contains("  3  ended there a moment ago"), "{}", again.out);
-    assert_eq!(door(&place).say("DBSIZE"), ":1\r\n");
+    // A logout is as good as that.
+    assert_eq!(door(&place).say("DEL secret-key-bob"), ":1\r\n");
+    expect_figures(&import(&place, &["--redis", &url]).expect(1), [0, 0, 0, 4]);
+    assert_eq!(door(&place).say("DBSIZE"), ":0\r\n");
     sidecar.stop();
 }
 

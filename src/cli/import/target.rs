@@ -3,10 +3,13 @@
 //! Keys go in batches, each as one transaction: to the store that is one step, and one wait for the disk. What is wrong
 //! with one key is the answer to that key; the others of its batch are written.
 //!
-//! A key that is there is left as it is. For strings, `SET … NX` says so. For hashes there is no such command, so they
-//! are watched first, and then looked for on a second connection: if one appears in between, nothing is done, and it is
-//! tried again. (Not on the first, because a client that was told that a key is absent may bring back a session that
-//! has just ended. An import may not.)
+//! A key that is there is left as it is: keys are watched, then looked for on a second connection, and those that are not
+//! there are written; if one appears in between, nothing is done, and it is tried again.
+//!
+//! `SET … NX` would be simpler, but to the door it asks for a new session under that name, and so brings back one that
+//! has just ended, as does a write by a client that was told that a key is absent: hence the second connection. An import
+//! wants neither. A plain write of a session that has just ended is answered as if done, and dropped; so each is followed
+//! by a question whether it is there.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +24,8 @@ use crate::doors::resp::frame::Limits;
 pub(super) const BATCH: usize = 64;
 /// Bytes of them: half of what the door keeps of a transaction, since it keeps more than values.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
-/// How often a batch is tried again because others write its hashes.
-const ATTEMPTS: usize = 16;
-/// How long an unused connection is relied on: servers close those that are idle for minutes.
-const KEPT: Duration = Duration::from_secs(30);
+/// How often a batch is tried because others write its keys meanwhile; then each of its keys is on its own.
+const ATTEMPTS: usize = 4;
 /// What the door answers to a batch: a word a command.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -52,20 +53,20 @@ enum Fate {
     Refused(Refusal),
 }
 
-/// What became of a batch.
+/// What became of a batch as a whole.
 enum Written {
     Fates(Vec<Fate>),
     /// The store could not do it as a whole.
     Refused(Refusal),
+    /// Others write these keys all the time.
+    Contended,
 }
 
 /// The door.
 pub(super) struct Target {
-    server: Server,
-    database: u32,
     door: Connection,
-    /// Used for hashes only; and when it was used last.
-    looker: Option<(Connection, Instant)>,
+    /// Looks for keys.
+    looker: Connection,
     clock: SystemClock,
     kept_time: Instant,
     batch: Vec<Item>,
@@ -97,8 +98,8 @@ impl Item {
     fn push(&self, to: &mut Connection) {
         let deadline = self.deadline.map(|at| at.as_millis().to_string());
         match (&self.value, &deadline) {
-            (Value::Text(text), None) => to.push(&[b"SET", &self.key, text, b"NX"]),
-            (Value::Text(text), Some(at)) => to.push(&[b"SET", &self.key, text, b"NX", b"PXAT", at.as_bytes()]),
+            (Value::Text(text), None) => to.push(&[b"SET", &self.key, text]),
+            (Value::Text(text), Some(at)) => to.push(&[b"SET", &self.key, text, b"PXAT", at.as_bytes()]),
             (Value::Hash(parts), at) => {
                 to.begin(2 + parts.len());
                 to.word(b"HSET");
@@ -111,7 +112,6 @@ impl Item {
                 }
             }
         }
-        // A write of a session that has just ended is answered as if done, so ask what became of it.
         to.push(&[b"EXISTS", &self.key]);
     }
 
@@ -125,10 +125,8 @@ impl Target {
     /// Connects to the door.
     pub(super) fn open(server: &Server, database: u32) -> Result<Self, Failure> {
         Ok(Self {
-            server: server.clone(),
-            database,
             door: Connection::open(server, database)?,
-            looker: None,
+            looker: Connection::open(server, database)?,
             clock: SystemClock::new(),
             kept_time: Instant::now(),
             batch: Vec::new(),
@@ -159,7 +157,9 @@ impl Target {
             tally.refuse(Refusal::BeyondTheDoor);
             return Ok(());
         }
-        if self.batch.len() == BATCH || self.bytes + item.bytes() > BATCH_BYTES {
+        // A name that comes twice is there the second time.
+        let is_double = self.batch.iter().any(|other| other.key == item.key);
+        if is_double || self.batch.len() == BATCH || self.bytes + item.bytes() > BATCH_BYTES {
             self.flush(tally)?;
         }
         self.bytes += item.bytes();
@@ -173,15 +173,25 @@ impl Target {
         self.bytes = 0;
         match self.write(&items)? {
             Written::Fates(fates) => self.note(&items, &fates, tally),
-            Written::Refused(refusal) if items.len() == 1 => tally.refuse(refusal),
-            // Together there was no room; so see which of them there is room for.
-            Written::Refused(_) => {
+            // Not together; so see which of them alone.
+            Written::Refused(_) | Written::Contended if items.len() > 1 => {
                 for item in items.chunks(1) {
-                    match self.write(item)? {
-                        Written::Fates(fates) => self.note(item, &fates, tally),
-                        Written::Refused(refusal) => tally.refuse(refusal),
-                    }
+                    let written = self.write(item)?;
+                    self.note_alone(item, written, tally)?;
                 }
+            }
+            written => self.note_alone(&items, written, tally)?,
+        }
+        Ok(())
+    }
+
+    fn note_alone(&self, item: &[Item], written: Written, tally: &mut Tally) -> Result<(), Failure> {
+        match written {
+            Written::Fates(fates) => self.note(item, &fates, tally),
+            Written::Refused(refusal) => tally.refuse(refusal),
+            Written::Contended => {
+                let said = "others write and remove the same key all the time".to_owned();
+                return Err(Failure::Server { whom: self.door.whom().to_owned(), said });
             }
         }
         Ok(())
@@ -204,13 +214,18 @@ impl Target {
             return Ok(Written::Fates(Vec::new()));
         }
         for _ in 0..ATTEMPTS {
-            let is_there = self.watch_hashes(items)?;
-            let writes = || items.iter().zip(&is_there).filter(|(_, there)| !**there).map(|(item, _)| item);
+            let is_there = self.watch(items)?;
+            if is_there.iter().all(|there| *there) {
+                self.door.push(&[b"UNWATCH"]);
+                self.call_simple()?;
+                return Ok(Written::Fates(vec![Fate::There; items.len()]));
+            }
+            let absent = || items.iter().zip(&is_there).filter(|(_, there)| !**there).map(|(item, _)| item);
             self.door.push(&[b"MULTI"]);
-            writes().for_each(|item| item.push(&mut self.door));
+            absent().for_each(|item| item.push(&mut self.door));
             self.door.push(&[b"EXEC"]);
             self.door.send()?;
-            for _ in 0..=writes().map(Item::commands).sum() {
+            for _ in 0..=absent().map(Item::commands).sum() {
                 let reply = self.door.take(ANSWER_BYTES)?;
                 if !matches!(reply, Reply::Simple(_)) {
                     return Err(self.door.unexpected(&reply));
@@ -218,7 +233,7 @@ impl Target {
             }
             match self.door.take(ANSWER_BYTES)? {
                 Reply::Array(replies) => return self.judge(items, &is_there, replies).map(Written::Fates),
-                // Somebody has written one of the hashes.
+                // Somebody has written one of the keys.
                 Reply::Nil => {}
                 reply => {
                     let refusal = refusal_of(&reply).ok_or_else(|| self.door.unexpected(&reply))?;
@@ -226,39 +241,33 @@ impl Target {
                 }
             }
         }
-        let said = "others write the same hashes all the time".to_owned();
-        Err(Failure::Server { whom: self.door.whom().to_owned(), said })
+        Ok(Written::Contended)
     }
 
-    /// Which of the keys are hashes that are there already. Those that are not are watched.
-    fn watch_hashes(&mut self, items: &[Item]) -> Result<Vec<bool>, Failure> {
-        let is_hash = |item: &&Item| matches!(item.value, Value::Hash(_));
-        let hashes = items.iter().filter(is_hash).count();
-        if hashes == 0 {
-            return Ok(vec![false; items.len()]);
-        }
-        self.door.begin(1 + hashes);
+    /// Watches keys, and says which of them are there already.
+    fn watch(&mut self, items: &[Item]) -> Result<Vec<bool>, Failure> {
+        self.door.begin(1 + items.len());
         self.door.word(b"WATCH");
-        items.iter().filter(is_hash).for_each(|item| self.door.word(&item.key));
-        match self.door.call()? {
-            Reply::Simple(_) => {}
-            reply => return Err(self.door.unexpected(&reply)),
-        }
-        let mut looker = match self.looker.take() {
-            Some((looker, used)) if used.elapsed() < KEPT => looker,
-            _ => Connection::open(&self.server, self.database)?,
-        };
-        items.iter().filter(is_hash).for_each(|item| looker.push(&[b"EXISTS", &item.key]));
-        looker.send()?;
-        let mut is_there = vec![false; items.len()];
-        for (_, is_there) in items.iter().zip(&mut is_there).filter(|(item, _)| is_hash(item)) {
-            match looker.take(ANSWER_BYTES)? {
-                Reply::Integer(number) => *is_there = number > 0,
-                reply => return Err(looker.unexpected(&reply)),
+        items.iter().for_each(|item| self.door.word(&item.key));
+        self.call_simple()?;
+        items.iter().for_each(|item| self.looker.push(&[b"EXISTS", &item.key]));
+        self.looker.send()?;
+        let mut is_there = Vec::with_capacity(items.len());
+        for _ in items {
+            match self.looker.take(ANSWER_BYTES)? {
+                Reply::Integer(number) => is_there.push(number > 0),
+                reply => return Err(self.looker.unexpected(&reply)),
             }
         }
-        self.looker = Some((looker, Instant::now()));
         Ok(is_there)
+    }
+
+    /// Sends a command that has nothing to say.
+    fn call_simple(&mut self) -> Result<(), Failure> {
+        match self.door.call()? {
+            Reply::Simple(_) => Ok(()),
+            reply => Err(self.door.unexpected(&reply)),
+        }
     }
 
     /// Reads what became of each from the answers to its commands.
@@ -273,14 +282,13 @@ impl Target {
             }
             let written = next();
             if item.commands() == 3 {
-                // If the hash is there, so is its end; and if not, neither.
+                // Its end: if the hash is there, so is that; and if not, neither.
                 next();
             }
             let exists = next();
             fates.push(match (written, exists) {
                 (Reply::Simple(_) | Reply::Integer(_), Reply::Integer(1)) => Fate::Moved,
                 (Reply::Simple(_) | Reply::Integer(_), Reply::Integer(_)) => Fate::Refused(Refusal::JustEnded),
-                (Reply::Nil, Reply::Integer(_)) => Fate::There,
                 (reply, _) => Fate::Refused(refusal_of(&reply).ok_or_else(|| self.door.unexpected(&reply))?),
             });
         }
