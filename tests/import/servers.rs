@@ -110,6 +110,30 @@ fn everything_arrives_byte_for_byte_and_a_second_run_changes_nothing() {
 }
 
 #[test]
+fn what_the_app_writes_meanwhile_stays() {
+    let source = RedisServer::start();
+    let (commands, keys) = keys(KEYS);
+    source.connect().call(commands);
+    let place = place(FREE);
+    let sidecar = place.start();
+    let mut live = door(&place);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for part in keys.chunks(10) {
+                live.call(part.iter().map(|key| [&b"SET"[..], key, b"live"]));
+            }
+        });
+        let ended = import(&place, &["--redis", &url(&source.socket())]).expect(0);
+        let figures = figures(&ended.out);
+        assert_eq!(figures["moved"] + figures["there already"], KEYS as u64, "{}", ended.out);
+        writing.join().expect("all is written");
+    });
+    let answer = live.call(keys.iter().map(|key| [&b"GET"[..], key]));
+    assert_eq!(String::from_utf8_lossy(&answer), "$4\r\nlive\r\n".repeat(KEYS));
+    sidecar.stop();
+}
+
+#[test]
 fn a_database_keeps_its_number_unless_told_otherwise() {
     let source = RedisServer::start();
     let mut here = source.connect();
