@@ -248,9 +248,13 @@ impl Target {
     fn watch(&mut self, items: &[Item]) -> Result<Vec<bool>, Failure> {
         self.door.begin(1 + items.len());
         self.door.word(b"WATCH");
-        items.iter().for_each(|item| self.door.word(&item.key));
+        for item in items {
+            self.door.word(&item.key);
+        }
         self.call_simple()?;
-        items.iter().for_each(|item| self.looker.push(&[b"EXISTS", &item.key]));
+        for item in items {
+            self.looker.push(&[b"EXISTS", &item.key]);
+        }
         self.looker.send()?;
         let mut is_there = Vec::with_capacity(items.len());
         for _ in items {
