@@ -4,11 +4,11 @@ use crate::support::gateway::TestGateway;
 use crate::support::redis_door::TestRedisDoor;
 
 /// What express-session with passport stores.
-fn express(user: &str) -> String {
+pub fn express(user: &str) -> String {
     format!(r#"{{"cookie":{{"originalMaxAge":60000}},"passport":{{"user":"{user}"}}}}"#)
 }
 
-fn bulk(value: &str) -> String {
+pub fn bulk(value: &str) -> String {
     format!("${}\r\n{value}\r\n", value.len())
 }
 
@@ -25,6 +25,7 @@ async fn a_session_is_set_read_kept_alive_and_ended() {
     client.call("TTL sess:1", ":120\r\n");
     client.call("TYPE sess:1", "+string\r\n");
     client.call("DBSIZE", ":1\r\n");
+    client.call("INFO keyspace", &bulk("# Keyspace\r\ndb0:keys=1,expires=1,avg_ttl=0\r\n"));
     client.call("SCAN 0 MATCH sess:* COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$6\r\nsess:1\r\n");
     client.call("DEL sess:1 sess:2", ":1\r\n");
     client.call("GET sess:1", "$-1\r\n");

@@ -64,7 +64,7 @@ const OPTIONS: &[&str] = &[
     "EX", "PX", "EXAT", "PXAT", "NX", "XX", "KEEPTTL", "GET", "PERSIST", "GT", "LT", "MATCH", "COUNT", "TYPE", "AUTH",
     "SETNAME", "ON", "OFF", "LIB-NAME", "FOO", "E", "EXX", "string", "hash",
 ];
-const ODD: &[&str] = &[
+pub const ODD: &[&str] = &[
     "",
     "a b",
     "a\r\nb",
@@ -86,9 +86,10 @@ const ODD: &[&str] = &[
     "B70C2384248F88E6B75B9F89241A180F856AD853",
     r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#,
 ];
-const UNKNOWN: &[&str] =
+pub const UNKNOWN: &[&str] =
     &["foo", "gett", "ge", "", "client|id", "g\r\net", "x\0y", "GET ", "é", "getgetgetgetgetgetget"];
-const UNKNOWN_SUBCOMMANDS: &[&str] = &["foo", "MAINT_NOTIFICATIONS", "", "a\r\nb", "x\0y", "id ", "client|id", "%s"];
+pub const UNKNOWN_SUBCOMMANDS: &[&str] =
+    &["foo", "MAINT_NOTIFICATIONS", "", "a\r\nb", "x\0y", "id ", "client|id", "%s"];
 
 /// Redis 7.0 does not have these yet; clients of today send them.
 const LATER: [Name; 2] = [Name::ClientSetInfo, Name::ClientNoTouch];
@@ -107,7 +108,7 @@ const TAKE_A_NUMBER_SECOND: [Name; 8] = [
     Name::EvalSha,
 ];
 
-fn any_case(random: &mut Random, word: &str) -> Vec<u8> {
+pub fn any_case(random: &mut Random, word: &str) -> Vec<u8> {
     match random.below(3) {
         0 => word.as_bytes().to_ascii_lowercase(),
         1 => word.as_bytes().to_vec(),

@@ -3,7 +3,7 @@
 use sessgate::doors::resp::frame::{Arguments, Frame, Limits, Parser, ProtocolError};
 use sessgate::doors::resp::reply::{Protocol, Writer};
 
-mod commands;
+pub mod commands;
 mod frames;
 mod fuzz;
 mod glob;

@@ -79,10 +79,11 @@ impl TestGateway {
         self.figure(&format!("sessgate_requests_total{{door=\"api\",outcome=\"{}\"}}", outcome.as_str()))
     }
 
-    fn figure(&self, series: &str) -> i64 {
+    /// What a series of the metrics says.
+    pub fn figure(&self, series: &str) -> i64 {
         let text = self.metrics.encode().unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(series));
-        value.unwrap().trim().parse().unwrap()
+        value.unwrap_or_else(|| panic!("no {series} in\n{text}")).trim().parse().unwrap()
     }
 
     /// From now on the store is unavailable, and memory is empty. Not to be called from async code.

@@ -12,6 +12,7 @@ use sessgate::metrics::labels::Door;
 use sessgate::shutdown::Shutdown;
 
 use super::gateway::TestGateway;
+use crate::resp::request;
 
 /// How long an answer may take before it counts as missing.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -49,6 +50,11 @@ impl TestRedisDoor {
         Self { address, shutdown, serving }
     }
 
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A new connection.
     pub fn connect(&self) -> RedisClient {
         let stream = TcpStream::connect(self.address).expect("it listens");
@@ -57,9 +63,9 @@ impl TestRedisDoor {
         RedisClient { stream }
     }
 
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Has it begin to drain.
+    pub fn begin_stop(&self) {
+        self.shutdown.begin();
     }
 
     /// Drains it.
@@ -77,13 +83,7 @@ pub struct RedisClient {
 impl RedisClient {
     /// Sends a command of words.
     pub fn send(&mut self, words: &[&[u8]]) {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            request.extend_from_slice(word);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.stream.write_all(&request).expect("it is read");
+        self.stream.write_all(&request(words)).expect("it is read");
     }
 
     /// Reads exactly the bytes that are expected, and says what came instead if they do not.
@@ -108,13 +108,37 @@ impl RedisClient {
         self.expect(expected);
     }
 
+    /// Sends bytes as they are. The other side may have closed already.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends commands at once, in words with blanks between them.
+    pub fn send_all(&mut self, commands: &[&str]) {
+        let words = |command: &&str| command.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let bytes: Vec<u8> = commands.iter().flat_map(|command| request(&words(command))).collect();
+        self.stream.write_all(&bytes).expect("it is read");
+    }
+
+    /// Speaks RESP3 from now on.
+    pub fn greet(&mut self) {
+        self.send_all(&["HELLO 3"]);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"modules\r\n*0\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("an answer");
+            answer.extend(byte);
+        }
+        assert!(answer.starts_with(b"%7\r\n"));
+    }
+
     /// Waits until the other side has closed the connection.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let mut rest = Vec::new();
         let read = self.stream.read_to_end(&mut rest);
-        let reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
-        assert!(read.is_ok() || reset, "{read:?}");
+        let was_reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(read.is_ok() || was_reset, "{read:?}");
         assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     }
 }

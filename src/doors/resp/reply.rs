@@ -34,6 +34,8 @@ pub mod errors {
     pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
     /// `MULTI` twice.
     pub const NESTED_MULTI: &str = "ERR MULTI calls can not be nested";
+    /// What comes before the reason why an `EXEC` is refused, which ends its transaction.
+    pub const EXEC_REFUSED: &str = "EXECABORT Transaction discarded because of: ";
     /// `WATCH` too late.
     pub const WATCH_INSIDE_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
     /// There is no room, and nothing that could be ended instead.

@@ -12,7 +12,7 @@ use crate::session::identity::{Identity, Raw};
 use crate::session::{
     Capacity, Content, EndReason, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName,
 };
-use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run};
+use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run_all};
 use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
 use crate::store::{MAX_DISPLACED, Terms};
 
@@ -47,7 +47,7 @@ impl Steps {
                 return Ok(work.outcome);
             }
         }
-        let replies = batch.ops.iter().map(|op| run(op, &mut work)).collect::<Result<_, _>>()?;
+        let replies = run_all(&batch.ops, &mut work)?;
         work.outcome.replies = Some(replies);
         Ok(work.outcome)
     }

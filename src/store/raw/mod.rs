@@ -18,6 +18,9 @@ use crate::session::{Content, Ended, RawName, SessionKey, StoredSession, UserNam
 
 pub mod run;
 
+/// Bytes of values that a batch may answer; what would answer more is refused.
+pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
 /// When something is done only if a key is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -144,6 +147,22 @@ impl RawOp {
             _ => None,
         }
     }
+
+    /// Whether it answers values.
+    #[must_use]
+    pub fn answers_values(&self) -> bool {
+        match self {
+            Self::Set(set) => set.get,
+            Self::Get(_)
+            | Self::GetDel(_)
+            | Self::GetEx(..)
+            | Self::MGet(_)
+            | Self::HGet(..)
+            | Self::HMGet(..)
+            | Self::HGetAll(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Names and values are secrets and session data.
@@ -203,6 +222,18 @@ impl fmt::Debug for RawReply {
     }
 }
 
+impl RawReply {
+    /// Bytes of values in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(value) | Self::Fields(value) => value.len(),
+            Self::List(values) => values.iter().flatten().map(|value| value.len()).sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// How long a key still lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeToLive {
@@ -239,6 +270,8 @@ pub enum RawRefusal {
         /// What it may have.
         limit: u64,
     },
+    /// The answer would be larger than [`ANSWER_BYTES`].
+    AnswerTooLarge,
     /// The storage tier is at its cap, or the plain keys are at theirs.
     StorageFull,
 }

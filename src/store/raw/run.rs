@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use super::{Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
+use super::{ANSWER_BYTES, Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
 use crate::clock::Timestamp;
 use crate::session::{Content, Fields, RawName, UserName};
 
@@ -95,6 +95,25 @@ pub trait RawKeys {
     ) -> Result<Result<bool, RawRefusal>, Self::Error>;
 }
 
+/// Does operations, in order. Once their answers have [`ANSWER_BYTES`], those that would add to them are refused.
+///
+/// # Errors
+/// If the store fails.
+pub fn run_all<K: RawKeys>(ops: &[RawOp], keys: &mut K) -> Result<Vec<RawReply>, K::Error> {
+    let mut bytes = 0;
+    let mut replies = Vec::with_capacity(ops.len());
+    for op in ops {
+        let reply = if bytes > ANSWER_BYTES && op.answers_values() {
+            RawReply::Refused(RawRefusal::AnswerTooLarge)
+        } else {
+            run(op, keys)?
+        };
+        bytes += reply.bytes();
+        replies.push(reply);
+    }
+    Ok(replies)
+}
+
 /// Does an operation.
 ///
 /// # Errors
@@ -107,8 +126,14 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
         RawOp::GetDel(name) => get_del(name, keys),
         RawOp::GetEx(name, deadline) => get_ex(name, *deadline, keys),
         RawOp::MGet(names) => {
-            let value = |name| Ok(keys.find(name)?.filter(|held| held.content != Content::Hash).map(|held| held.data));
-            Ok(RawReply::List(names.iter().map(value).collect::<Result<_, _>>()?))
+            let mut values = Bounded::default();
+            for name in names {
+                let held = keys.find(name)?.filter(|held| held.content != Content::Hash);
+                if !values.push(held.map(|held| held.data)) {
+                    return Ok(RawReply::Refused(RawRefusal::AnswerTooLarge));
+                }
+            }
+            Ok(RawReply::List(values.values))
         }
         RawOp::Set(set) => run_set(set, keys),
         RawOp::Delete(names) => {
@@ -159,8 +184,10 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => {
                 let data = held.map(|held| held.data).unwrap_or_default();
-                let values: HashMap<_, _> = Fields::of(&data).into_iter().collect();
-                RawReply::List(fields.iter().map(|field| values.get(&field[..]).copied().map(Box::from)).collect())
+                let held: HashMap<_, _> = Fields::of(&data).into_iter().collect();
+                let mut values = Bounded::default();
+                let all = fields.iter().all(|field| values.push(held.get(&field[..]).copied().map(Box::from)));
+                if all { RawReply::List(values.values) } else { RawReply::Refused(RawRefusal::AnswerTooLarge) }
             }
         }),
         RawOp::HGetAll(name) => Ok(match hash(keys.find(name)?) {
@@ -176,6 +203,22 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
                 Err(refusal) => RawReply::Refused(refusal),
             })
         }
+    }
+}
+
+/// Values of one answer.
+#[derive(Default)]
+struct Bounded {
+    values: Vec<Option<Box<[u8]>>>,
+    bytes: usize,
+}
+
+impl Bounded {
+    /// Adds one. False: the answer would be too large.
+    fn push(&mut self, value: Option<Box<[u8]>>) -> bool {
+        self.bytes += value.as_ref().map_or(0, |value| value.len());
+        self.values.push(value);
+        self.bytes <= ANSWER_BYTES
     }
 }
 

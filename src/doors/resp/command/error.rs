@@ -63,6 +63,8 @@ pub enum CommandError<'a> {
     Cursor,
     /// A pattern longer than [`LONGEST_PATTERN`](crate::session::glob::LONGEST_PATTERN). Redis has no limit.
     PatternTooLong,
+    /// A key longer than [`LONGEST_KEY`](super::LONGEST_KEY), under which nothing is to be kept. Redis allows 512 MiB.
+    KeyTooLong,
     /// A script that is said to have more keys than there are arguments.
     TooManyKeys,
     /// A script that is said to have less than no keys.
@@ -126,6 +128,7 @@ impl CommandError<'_> {
             }
             Self::ExpireGtAndLt => to.error("ERR GT and LT options at the same time are not compatible"),
             Self::Cursor => to.error("ERR invalid cursor"),
+            Self::KeyTooLong => to.error("ERR the key is longer than 1,024 bytes"),
             Self::PatternTooLong => to.error("ERR pattern is too long"),
             Self::TooManyKeys => to.error("ERR Number of keys can't be greater than number of args"),
             Self::NegativeKeys => to.error("ERR Number of keys can't be negative"),

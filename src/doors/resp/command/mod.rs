@@ -20,6 +20,9 @@ mod options;
 mod parse;
 mod script;
 
+/// The longest key under which something can be kept, in bytes. Those of sessions have about a hundred.
+pub const LONGEST_KEY: usize = 1_024;
+
 /// What Redis's commands ask for, those that mean the same as one.
 pub enum Command<'a> {
     /// `HELLO`: which protocol to speak from now on, and who and what the client is.

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use super::client::Client;
 use super::notices;
+use super::together::{RUN, RUN_BYTES};
 use super::{RedisDoor, Step, Writer};
 use crate::doors::resp::frame::{Frame, KeptArguments, Limits, Parser};
 use crate::doors::serve::event_loop::{Link, close};
-use crate::doors::serve::watch::Phase;
+use crate::doors::serve::watch::{Phase, Ticks};
 use crate::metrics::labels::{Door, RequestOutcome};
 
 /// Once so many bytes of answers have piled up, they are sent before more requests are looked at.
@@ -19,12 +20,15 @@ const UNREAD_BYTES: usize = 1024 * 1024;
 /// A connection that waits keeps no larger buffer than this.
 const KEPT_BYTES: usize = 4 * 1024;
 
+/// Reads of a connection, of 64 KiB each, until the others of its event loop have their turn: a millisecond or two.
+const ROUNDS: usize = 4;
+
 /// What comes next.
 enum Next {
-    /// A request that has to be waited for.
-    Later(KeptArguments),
-    /// The client has subscribed: from now on there is more to wait for.
-    Subscribed,
+    /// Requests that have to be waited for.
+    Later(Vec<KeptArguments>),
+    /// It has subscribed: notices are to be listened for.
+    Listen,
     /// The last answer is on its way, and must arrive.
     Goodbye,
     /// The client has left, or its time is over.
@@ -37,15 +41,33 @@ enum Stop {
     NeedsMore,
     /// Answers are to be sent first.
     OutputFull,
-    Later(KeptArguments),
+    Later(Vec<KeptArguments>),
     Close,
 }
 
 /// Requests that were answered.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     ok: u64,
     refused: u64,
+    failed: u64,
+}
+
+impl Counts {
+    pub(super) fn of(outcome: RequestOutcome) -> Self {
+        let mut counts = Self::default();
+        counts.add(outcome);
+        counts
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, outcome: RequestOutcome) {
+        match outcome {
+            RequestOutcome::Ok => self.ok += 1,
+            RequestOutcome::Refused => self.refused += 1,
+            RequestOutcome::Failed => self.failed += 1,
+        }
+    }
 }
 
 /// A connection.
@@ -62,6 +84,8 @@ pub(super) struct Conversation<'d> {
     /// Answers on their way, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
+    /// Bytes of notices that have been added to `unsent` since it was empty.
+    unread: usize,
     /// Whether a request has come to its end since the phase was last entered.
     has_advanced: bool,
     /// Nothing more is to be read.
@@ -82,20 +106,33 @@ impl<'d> Conversation<'d> {
             is_fresh: false,
             unsent: Vec::new(),
             sent: 0,
+            unread: 0,
             has_advanced: false,
             is_closing: false,
         }
     }
 
+    /// How long it may wait for a request. Who has not said yet who it is comes to the point.
+    fn idle_limit(&self) -> Ticks {
+        let limits = &self.link.shared.limits;
+        match self.client.authenticated {
+            _ if self.link.watched.is_draining() => limits.linger,
+            true => limits.idle,
+            false => limits.head_read,
+        }
+    }
+
+    /// Talks until either side has enough.
     pub(super) async fn run(mut self) {
+        self.link.watched.enter(Phase::Idle, Some(self.idle_limit()));
         loop {
             match self.next().await {
-                Next::Later(request) => {
+                Next::Later(requests) => {
                     self.link.watched.enter(Phase::Busy, None);
-                    let outcome = self.door.answer_later(&mut self.client, request.get(), &mut self.unsent).await;
-                    self.link.shared.metrics.request(Door::Redis, outcome);
+                    let counts = self.door.answer_later(&mut self.client, &requests, &mut self.unsent).await;
+                    self.count(&counts);
                 }
-                Next::Subscribed => {}
+                Next::Listen => {}
                 Next::Gone => return,
                 Next::Goodbye => break,
             }
@@ -108,10 +145,7 @@ impl<'d> Conversation<'d> {
         loop {
             let subscriptions = self.client.more.as_mut().and_then(|more| more.subscriptions.as_mut());
             let Some(mut ends) = subscriptions.and_then(|subscriptions| subscriptions.ends.take()) else {
-                match poll_fn(|cx| self.poll(cx)).await {
-                    Next::Subscribed => continue,
-                    next => return next,
-                }
+                return poll_fn(|cx| self.poll(cx)).await;
             };
             let (next, end) = tokio::select! {
                 biased;
@@ -122,15 +156,16 @@ impl<'d> Conversation<'d> {
             if let Some(subscriptions) = self.client.more.as_mut().and_then(|more| more.subscriptions.as_mut()) {
                 subscriptions.ends = Some(ends);
                 if let Some(end) = end {
+                    let before = self.unsent.len();
                     subscriptions.tell(&end, &mut self.unsent, protocol);
+                    self.unread += self.unsent.len() - before;
                 }
             }
-            if self.unsent.len() - self.sent > UNREAD_BYTES {
+            if self.unread > UNREAD_BYTES {
                 return Next::Gone;
             }
-            match next {
-                None | Some(Next::Subscribed) => {}
-                Some(next) => return next,
+            if let Some(next) = next {
+                return next;
             }
         }
     }
@@ -138,12 +173,17 @@ impl<'d> Conversation<'d> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         self.link.watched.register(cx.waker());
         let polled = self.poll_work(cx);
+        let subscriptions = self.client.more.as_ref().and_then(|more| more.subscriptions.as_ref());
+        // Those that are listened to have been taken.
+        if polled.is_pending() && subscriptions.is_some_and(|subscriptions| subscriptions.ends.is_some()) {
+            return Poll::Ready(Next::Listen);
+        }
         // Asked last: whatever has come in the meantime is answered and begins a new phase.
         if polled.is_pending() && self.link.watched.is_due() { Poll::Ready(Next::Gone) } else { polled }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        loop {
+        for _ in 0..ROUNDS {
             if self.sent < self.unsent.len() && !ready!(self.poll_send_unsent(cx)) {
                 return Poll::Ready(Next::Gone);
             }
@@ -162,26 +202,19 @@ impl<'d> Conversation<'d> {
                 Stop::NeedsMore => self.is_fresh = false,
                 Stop::OutputFull => self.is_fresh = true,
                 Stop::Close => self.is_closing = true,
-                Stop::Later(request) => {
+                Stop::Later(requests) => {
                     self.is_fresh = true;
                     // What is answered already need not wait; if the client does not take it now, it comes later.
                     if self.sent < self.unsent.len() && self.poll_send_unsent(cx) == Poll::Ready(false) {
                         return Poll::Ready(Next::Gone);
                     }
-                    return Poll::Ready(Next::Later(request));
+                    return Poll::Ready(Next::Later(requests));
                 }
             }
             self.enter_phase();
-            if self.has_subscribed() {
-                return Poll::Ready(Next::Subscribed);
-            }
         }
-    }
-
-    /// Whether there are subscriptions that nobody waits for.
-    fn has_subscribed(&self) -> bool {
-        let subscriptions = self.client.more.as_ref().and_then(|more| more.subscriptions.as_ref());
-        subscriptions.is_some_and(|subscriptions| subscriptions.ends.is_some())
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads what has come, and answers it. `None`: the client is gone.
@@ -245,12 +278,13 @@ impl<'d> Conversation<'d> {
             match self.parser.next(&bytes[used..]) {
                 Ok(Frame::Request { arguments, length }) => {
                     match self.door.answer_at_once(&mut self.client, arguments, out) {
-                        Step::Done(RequestOutcome::Ok) => counts.ok += 1,
-                        Step::Done(_) => counts.refused += 1,
+                        Step::Done(outcome) => counts.add(outcome),
                         Step::Later => {
-                            let request = arguments.keep();
+                            let first = arguments.keep();
                             used += length;
-                            break Stop::Later(request);
+                            let (requests, length) = self.gather(first, &bytes[used..]);
+                            used += length;
+                            break Stop::Later(requests);
                         }
                         Step::Close => break Stop::Close,
                     }
@@ -273,11 +307,40 @@ impl<'d> Conversation<'d> {
         (used, stop)
     }
 
+    /// Adds to a request those of its run that have come already: and how many bytes they are.
+    fn gather(&mut self, first: KeptArguments, bytes: &[u8]) -> (Vec<KeptArguments>, usize) {
+        let (mut used, mut kept) = (0, first.allocated());
+        let begins_run = RedisDoor::may_join_run(&self.client, first.get());
+        let mut requests = vec![first];
+        while begins_run && requests.len() < RUN && kept < RUN_BYTES {
+            match self.parser.next(&bytes[used..]) {
+                Ok(Frame::Request { arguments, length }) if RedisDoor::may_join_run(&self.client, arguments) => {
+                    let request = arguments.keep();
+                    kept += request.allocated();
+                    requests.push(request);
+                    used += length;
+                }
+                Ok(Frame::Nothing { length }) => used += length,
+                // What is left here is looked at again, from its beginning, when the run is answered: an error is told
+                // then, by a parser that has not met it yet.
+                Ok(Frame::Request { .. } | Frame::Incomplete { .. }) => break,
+                Err(_) => {
+                    self.parser = Parser::new(Limits::default(), self.client.authenticated);
+                    break;
+                }
+            }
+        }
+        (requests, used)
+    }
+
     fn count(&self, counts: &Counts) {
         let metrics = &self.link.shared.metrics;
         metrics.requests(Door::Redis, RequestOutcome::Ok, counts.ok);
         metrics.requests(Door::Redis, RequestOutcome::Refused, counts.refused);
-        self.door.count_commands(counts.ok + counts.refused);
+        if counts.failed > 0 {
+            metrics.requests(Door::Redis, RequestOutcome::Failed, counts.failed);
+        }
+        self.door.count_commands(counts.ok + counts.refused + counts.failed);
     }
 
     /// Times what the connection does now.
@@ -289,12 +352,11 @@ impl<'d> Conversation<'d> {
             if anew || watched.phase() != Phase::Head {
                 watched.enter(Phase::Head, Some(limits.head_read));
             }
-        } else if watched.is_draining() {
-            watched.enter(Phase::Idle, Some(limits.linger));
         } else {
             // A subscriber only listens.
-            let listens = self.client.more.as_ref().is_some_and(|more| more.subscriptions.is_some());
-            watched.enter(Phase::Idle, (!listens).then_some(limits.idle));
+            let subscribed = self.client.more.as_ref().is_some_and(|more| more.subscriptions.is_some());
+            let listens = subscribed && !watched.is_draining();
+            watched.enter(Phase::Idle, (!listens).then_some(self.idle_limit()));
         }
     }
 
@@ -316,7 +378,7 @@ impl<'d> Conversation<'d> {
         }
         self.unsent.clear();
         self.unsent.shrink_to(KEPT_BYTES);
-        self.sent = 0;
+        (self.sent, self.unread) = (0, 0);
         if self.link.watched.phase() == Phase::Writing {
             self.link.watched.enter(Phase::Busy, None);
             self.enter_phase();

@@ -1,21 +1,24 @@
 //! Commands about keys: what they ask of the gateway, and how its answers read.
 
 use super::client::{Client, WATCHED};
-use super::{Command, CommandError, Name, RedisDoor, Step, Writer, errors, say_about_the_connection};
+use super::conversation::Counts;
+use super::together::is_change;
+use super::{Command, CommandError, RedisDoor, Step, Writer, errors};
 use crate::clock::Timestamp;
-use crate::doors::resp::command::{self, Lifetime, Scan, Script};
+use crate::doors::resp::command::{self, GetEx, LONGEST_KEY, Lifetime, Scan, Script};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
-use crate::gateway::raw::{RawRequest, RawView};
+use crate::gateway::raw::RawView;
 use crate::gateway::{GatewayError, MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, Fields, RawName, SessionKey, glob};
-use crate::store::raw::{Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run};
+use crate::store::raw::{
+    ANSWER_BYTES, Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run,
+};
 
 /// Keys that one step of `SCAN` looks at most, however many are asked for.
 const SCANNED: u64 = 1_000;
-/// Bytes that one answer to `MGET` may have.
-const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const ANSWER_TOO_LARGE: &str = "ERR the answer would be larger than 16 MiB; ask for less at once";
 
 /// What a command finds under a key.
 #[derive(Clone, Copy)]
@@ -58,6 +61,12 @@ fn answer_read(command: &Command<'_>, value: Option<Value<'_>>, now: Timestamp, 
         (Command::Get { .. }, Some(value), None) => to.bulk(value.data),
         (Command::HGet { field, .. }, _, Some(fields)) => bulk_or_null(fields.get(field), to),
         (Command::HMGet { fields: wanted, .. }, _, Some(fields)) => {
+            // The same field may be asked for a thousand times.
+            let bytes = |field| fields.get(field).map_or(0, <[u8]>::len);
+            if wanted.iter().map(bytes).sum::<usize>() > ANSWER_BYTES {
+                to.error(ANSWER_TOO_LARGE);
+                return RequestOutcome::Refused;
+            }
             to.array(wanted.len());
             for field in wanted.iter() {
                 bulk_or_null(fields.get(field), to);
@@ -110,28 +119,30 @@ fn type_of(content: Option<Content>, to: &mut Writer<'_>) {
 }
 
 /// What a command that changes keys, or stands in a transaction, asks of the store.
-fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
+pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
     let name = |key: &[u8]| RawName::new(database, key);
+    // Under which something is kept that may be new.
+    let kept = |key: &'a [u8]| if key.len() > LONGEST_KEY { Err(CommandError::KeyTooLong) } else { Ok(name(key)) };
     let names = |keys: &Arguments<'_>| keys.iter().map(name).collect();
     let boxed = |parts: &Arguments<'_>| parts.iter().map(Box::from).collect();
     Ok(match command {
         Command::Get { key } => RawOp::Get(name(key)),
         Command::GetDel { key } => RawOp::GetDel(name(key)),
-        Command::GetEx(get) => match get.lifetime {
-            Ok(lifetime) => RawOp::GetEx(name(get.key), deadline_of(lifetime, now)?),
+        Command::GetEx(get) => match deadline_of_getex(get, now) {
+            Ok(deadline) => RawOp::GetEx(name(get.key), deadline),
             // Said only if there is a value: see `answer_op`.
             Err(_) => RawOp::Get(name(get.key)),
         },
         Command::MGet { keys } => RawOp::MGet(names(keys)),
         Command::Set(set) => RawOp::Set(RawSet {
-            name: name(set.key),
+            name: kept(set.key)?,
             value: set.value.into(),
             condition: condition_of(set.condition),
             deadline: deadline_of(set.lifetime, now)?,
             get: set.get,
         }),
         Command::SetNx { key, value } => RawOp::Set(RawSet {
-            name: name(key),
+            name: kept(key)?,
             value: Box::from(*value),
             condition: Condition::IfAbsent,
             deadline: Deadline::None,
@@ -152,19 +163,21 @@ fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<Raw
         Command::Persist { key } => RawOp::Persist(name(key)),
         Command::Ttl { key, .. } => RawOp::TimeToLive(name(key)),
         Command::Type { key } => RawOp::Type(name(key)),
-        Command::Rename { from, to } => RawOp::Rename { from: name(from), to: name(to) },
+        Command::Rename { from, to } => RawOp::Rename { from: name(from), to: kept(to)? },
         Command::HSet { key, pairs, .. } => {
             let mut parts = pairs.iter();
             let pairs = std::iter::from_fn(|| Some((parts.next()?.into(), parts.next()?.into())));
-            RawOp::HSet { name: name(key), pairs: pairs.collect() }
+            RawOp::HSet { name: kept(key)?, pairs: pairs.collect() }
         }
         Command::HGet { key, field } => RawOp::HGet(name(key), Box::from(*field)),
         Command::HMGet { key, fields } => RawOp::HMGet(name(key), boxed(fields)),
         Command::HGetAll { key } => RawOp::HGetAll(name(key)),
         Command::HDel { key, fields } => RawOp::HDel(name(key), boxed(fields)),
-        Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: name(key), field: Box::from(*field), by: *by },
-        Command::Eval { script: Script::CompareAndDelete, keys, arguments } if !keys.is_empty() => {
-            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.get(0).unwrap_or_default().into() }
+        Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: kept(key)?, field: Box::from(*field), by: *by },
+        Command::Eval { script: Script::CompareAndDelete, keys, arguments }
+            if !keys.is_empty() && !arguments.is_empty() =>
+        {
+            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.at(0).into() }
         }
         // Another script is as unknown by its text as by its hash: there is no Lua here.
         Command::Eval { .. } => return Err(CommandError::NoScript),
@@ -188,14 +201,18 @@ fn deadline_of<'a>(lifetime: Lifetime, now: Timestamp) -> Result<Deadline, Comma
     })
 }
 
-/// Answers a command by what its operation came to.
-fn answer_op(command: &Command<'_>, reply: RawReply, to: &mut Writer<'_>) -> RequestOutcome {
+fn deadline_of_getex<'a>(get: &GetEx<'a>, now: Timestamp) -> Result<Deadline, CommandError<'a>> {
+    deadline_of(get.lifetime?, now)
+}
+
+/// Answers a command by what its operation, made at `now`, came to.
+pub(super) fn answer_op(command: &Command<'_>, reply: RawReply, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
     match (command, reply) {
         (_, RawReply::Refused(refusal)) => {
             answer_refusal(refusal, to);
             return RequestOutcome::Refused;
         }
-        (Command::GetEx(get), RawReply::Bytes(value)) => match &get.lifetime {
+        (Command::GetEx(get), RawReply::Bytes(value)) => match deadline_of_getex(get, now) {
             Ok(_) => to.bulk(&value),
             Err(error) => {
                 error.reply(to);
@@ -237,14 +254,15 @@ fn answer_refusal(refusal: RawRefusal, to: &mut Writer<'_>) {
         RawRefusal::TooLarge { bytes, limit } => {
             to.error(&format!("ERR the value has {bytes} bytes; limits.session_bytes allows {limit}"));
         }
+        RawRefusal::AnswerTooLarge => to.error(ANSWER_TOO_LARGE),
     }
 }
 
 /// Answers that the gateway could not do it.
-fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
+pub(super) fn answer_failure(error: &GatewayError, to: &mut Writer<'_>) -> RequestOutcome {
     match error {
         GatewayError::StorageFull => to.error(errors::OUT_OF_MEMORY),
-        error => to.error(&format!("ERR {error}")),
+        error => to.error_of(&[b"ERR ", error.to_string().as_bytes()]),
     }
     RequestOutcome::Failed
 }
@@ -268,21 +286,24 @@ impl RedisDoor {
         Some(Step::Done(answer_read(command, view.as_ref().map(Value::of), now, to)))
     }
 
-    /// Answers a command that has to be waited for.
+    /// Answers requests that have to be waited for: one, or a run.
     pub(super) async fn answer_later(
         &self,
         client: &mut Client,
-        arguments: Arguments<'_>,
+        requests: &[KeptArguments],
         out: &mut Vec<u8>,
-    ) -> RequestOutcome {
-        let command = match Command::of(arguments) {
-            Ok(command) => command,
-            Err(error) => {
-                error.reply(&mut Writer::new(out, client.protocol));
-                return RequestOutcome::Refused;
-            }
-        };
-        let answered = match command {
+    ) -> Counts {
+        match requests {
+            [request] => match Command::of(request.get()) {
+                Ok(command) if !is_change(&command) => Counts::of(self.answer_one_later(client, &command, out).await),
+                _ => self.change(client, requests, out).await,
+            },
+            _ => self.change(client, requests, out).await,
+        }
+    }
+
+    async fn answer_one_later(&self, client: &mut Client, command: &Command<'_>, out: &mut Vec<u8>) -> RequestOutcome {
+        let answered = match *command {
             Command::MGet { keys } => self.get_many(client, keys, out).await,
             Command::Exists { keys } => self.count_there(client, keys, Slide::Peek, out).await,
             Command::Touch { keys } => self.count_there(client, keys, Slide::Touch, out).await,
@@ -298,9 +319,10 @@ impl RedisDoor {
             }
             Command::Watch { keys } => self.watch(client, keys, out).await,
             Command::Exec => self.run_transaction(client, out).await,
-            _ => match reads(&command) {
-                Some((key, slide)) => self.read(client, &command, key, slide, out).await,
-                None => self.change(client, &command, out).await,
+            _ => match reads(command) {
+                Some((key, slide)) => self.read(client, command, key, slide, out).await,
+                // All others are changes.
+                None => Ok(RequestOutcome::Refused),
             },
         };
         answered.unwrap_or_else(|error| answer_failure(&error, &mut Writer::new(out, client.protocol)))
@@ -340,8 +362,7 @@ impl RedisDoor {
             let view = self.look_up(client, key, Slide::Touch).await?;
             bytes += view.as_ref().map_or(0, |view| view.data().len());
             if bytes > ANSWER_BYTES {
-                let error = "ERR the answer would be larger than 16 MiB; ask for fewer keys at once";
-                Writer::new(out, client.protocol).error(error);
+                Writer::new(out, client.protocol).error(ANSWER_TOO_LARGE);
                 return Ok(RequestOutcome::Refused);
             }
             views.push(view);
@@ -398,6 +419,10 @@ impl RedisDoor {
             Writer::new(out, client.protocol).error("ERR too many watched keys: 1,024 at most");
             return Ok(RequestOutcome::Refused);
         }
+        if keys.iter().any(|key| key.len() > LONGEST_KEY) {
+            CommandError::KeyTooLong.reply(&mut Writer::new(out, client.protocol));
+            return Ok(RequestOutcome::Refused);
+        }
         for key in keys.iter() {
             let name = RawName::new(client.database, key);
             if !client.more().watched.iter().any(|(watched, _)| *watched == name) {
@@ -408,111 +433,4 @@ impl RedisDoor {
         Writer::new(out, client.protocol).ok();
         Ok(RequestOutcome::Ok)
     }
-
-    async fn change(
-        &self,
-        client: &mut Client,
-        command: &Command<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<RequestOutcome, GatewayError> {
-        let op = match op_of(command, client.database, self.gateway.now()) {
-            Ok(op) => op,
-            Err(error) => {
-                error.reply(&mut Writer::new(out, client.protocol));
-                return Ok(RequestOutcome::Refused);
-            }
-        };
-        let request = RawRequest { ops: vec![op], watched: vec![], told_absent: client.knows_absent() };
-        let replies = self.gateway.run_raw(request).await?;
-        let reply = replies.and_then(|mut replies| replies.pop()).unwrap_or(RawReply::Nil);
-        Ok(answer_op(command, reply, &mut Writer::new(out, client.protocol)))
-    }
-
-    /// Runs what was queued since `MULTI`, as one step.
-    async fn run_transaction(&self, client: &mut Client, out: &mut Vec<u8>) -> Result<RequestOutcome, GatewayError> {
-        let (queued, watched) = client.take_transaction();
-        let (before, now) = (client.database, self.gateway.now());
-        // Each command is an operation, or answered already.
-        let mut ops = Vec::with_capacity(queued.len());
-        let mut parts = Vec::with_capacity(queued.len());
-        for kept in &queued {
-            parts.push(part_of_transaction(client, kept, now, &mut ops));
-        }
-        let request = RawRequest { ops, watched, told_absent: client.knows_absent() };
-        let replies = self.gateway.run_raw(request).await;
-        let mut to = Writer::new(out, client.protocol);
-        let Some(replies) = replies.inspect_err(|_| client.database = before)? else {
-            client.database = before;
-            to.null_array();
-            return Ok(RequestOutcome::Ok);
-        };
-        to.array(parts.len());
-        let mut replies = replies.into_iter();
-        for part in parts {
-            match part {
-                Part::Said(bytes) => out.extend_from_slice(&bytes),
-                Part::Op(command) => {
-                    let reply = replies.next().unwrap_or(RawReply::Nil);
-                    answer_op(&command, reply, &mut Writer::new(out, client.protocol));
-                }
-            }
-        }
-        Ok(RequestOutcome::Ok)
-    }
-}
-
-/// What a command of a transaction adds to the operations, or is answered.
-fn part_of_transaction<'k>(
-    client: &mut Client,
-    kept: &'k KeptArguments,
-    now: Timestamp,
-    ops: &mut Vec<RawOp>,
-) -> Part<'k> {
-    let mut said = Vec::new();
-    let arguments = kept.get();
-    let parsed = Name::of(&arguments).and_then(|name| name.parse(arguments));
-    let refused = match parsed {
-        Err(error) => error,
-        Ok(command) => match say_about_the_connection(client, &command, &mut said) {
-            Step::Done(_) | Step::Close => return Part::Said(said),
-            Step::Later if !may_be_queued(&command) => {
-                Writer::new(&mut said, client.protocol).error("ERR Command not allowed inside a transaction");
-                return Part::Said(said);
-            }
-            Step::Later => match op_of(&command, client.database, now) {
-                Ok(op) => {
-                    ops.push(op);
-                    return Part::Op(command);
-                }
-                Err(error) => error,
-            },
-        },
-    };
-    refused.reply(&mut Writer::new(&mut said, client.protocol));
-    Part::Said(said)
-}
-
-/// A command of a transaction.
-enum Part<'k> {
-    /// Its answer is known.
-    Said(Vec<u8>),
-    /// The store's next reply is its answer.
-    Op(Command<'k>),
-}
-
-/// Whether a transaction can do it as one step with others: what is about keys, and no listing of them.
-fn may_be_queued(command: &Command<'_>) -> bool {
-    !matches!(
-        command,
-        Command::Hello(_)
-            | Command::Auth { .. }
-            | Command::Info { .. }
-            | Command::DbSize
-            | Command::Scan(_)
-            | Command::Subscribe { .. }
-            | Command::Unsubscribe { .. }
-            | Command::PSubscribe { .. }
-            | Command::PUnsubscribe { .. }
-            | Command::Unwatch
-    )
 }

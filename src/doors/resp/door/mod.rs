@@ -1,13 +1,15 @@
 //! The door: connections that speak the Redis protocol, and the gateway behind them.
 //!
 //! `conversation` reads, writes and keeps the time of one connection; `client` is what it remembers; `keys` says what a
-//! command about keys asks of the gateway, and how the answer reads; `notices` tells of ends to who subscribes.
+//! command about keys asks of the gateway, and how the answer reads; `together` does several as one; `notices` tells of
+//! ends to who subscribes.
 //!
 //! What memory can answer is answered where it is read, without waiting and without a copy. Everything else is kept and
 //! awaited, and what was sent behind it waits its turn: a connection's answers come in the order of its requests.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
@@ -29,9 +31,13 @@ mod client;
 mod conversation;
 mod keys;
 mod notices;
+mod together;
 
 /// Key spaces, as Redis has them unless told otherwise.
 pub const DATABASES: u16 = 16;
+
+/// How long the numbers of keys that `INFO` tells may be old.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// What `CONFIG GET` tells: what session libraries ask for, as it is here.
 const PARAMETERS: [(&str, &str); 6] = [
@@ -50,9 +56,9 @@ const PARAMETERS: [(&str, &str); 6] = [
 #[must_use]
 pub fn limits() -> ServeLimits {
     ServeLimits {
-        idle: std::time::Duration::from_secs(600),
+        idle: Duration::from_secs(600),
         // All of a request: 4 MiB at 140 kB/s.
-        head_read: std::time::Duration::from_secs(30),
+        head_read: Duration::from_secs(30),
         ..ServeLimits::default()
     }
 }
@@ -74,6 +80,14 @@ pub struct RedisDoor {
     opened: Timestamp,
     connections: AtomicI64,
     commands: AtomicU64,
+    counted: Mutex<Counted>,
+}
+
+/// How many keys there were in each key space that had some, and when.
+#[derive(Default)]
+struct Counted {
+    keys: Vec<(u16, u64)>,
+    at: Option<Timestamp>,
 }
 
 /// What became of a request.
@@ -91,7 +105,15 @@ impl RedisDoor {
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, access: Access, port: u16) -> Self {
         let opened = gateway.now();
-        Self { gateway, access, port, opened, connections: AtomicI64::new(0), commands: AtomicU64::new(0) }
+        Self {
+            gateway,
+            access,
+            port,
+            opened,
+            connections: AtomicI64::new(0),
+            commands: AtomicU64::new(0),
+            counted: Mutex::default(),
+        }
     }
 
     /// So many more commands were answered at once.
@@ -141,22 +163,23 @@ impl RedisDoor {
             Err(CommandError::OtherProtocol) => return Step::Close,
             Err(error) => {
                 if matches!(error, CommandError::Arity(Name::Exec)) {
-                    client.forget_transaction();
+                    client.take_transaction();
                 }
                 client.doom();
                 return refuse(client, &error, out);
             }
         };
         if !client.authenticated && !name.is_allowed_before_auth() {
-            return say(client, errors::NO_AUTH, out);
+            return reject(client, name, &[errors::NO_AUTH.as_bytes()], out);
         }
         if client.is_subscriber() && !name.is_allowed_while_subscribed() {
-            Writer::new(out, client.protocol).error_of(&[
-                b"ERR Can't execute '",
-                name.full_name().split('|').next().unwrap_or_default().as_bytes(),
+            let error: [&[u8]; 4] = [
+                if name == Name::Exec { b"" } else { b"ERR " },
+                b"Can't execute '",
+                name.full_name().as_bytes(),
                 b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-            ]);
-            return Step::Done(RequestOutcome::Refused);
+            ];
+            return reject(client, name, &error, out);
         }
         if client.is_queueing() && !name.is_never_queued() {
             return match client.queue(&arguments) {
@@ -262,15 +285,34 @@ impl RedisDoor {
         self.access.user.as_deref().is_none_or(|known| known.as_bytes() == user) || user == b"default"
     }
 
+    /// How many keys each key space has, as far as it is known. Every client may ask as it connects, and counting is
+    /// as much work as there are keys: so it is done once a second at most.
+    async fn count_keys(&self, now: Timestamp) -> Vec<(u16, u64)> {
+        let young = |counted: &Counted| counted.at.is_some_and(|at| now.since(at) < COUNTED_FOR);
+        if let Some(counted) = Some(self.counted()).filter(|counted| young(counted)) {
+            return counted.keys.clone();
+        }
+        let mut keys = Vec::new();
+        for database in 0..DATABASES {
+            if let Ok(count @ 1..) = self.gateway.count_raw(database).await {
+                keys.push((database, count));
+            }
+        }
+        *self.counted() = Counted { keys: keys.clone(), at: Some(now) };
+        keys
+    }
+
+    /// A panic cannot leave the figures half changed.
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What `INFO` tells.
     async fn about(&self) -> About {
         let now = self.gateway.now();
-        let mut databases = Vec::new();
-        for database in 0..DATABASES {
-            if let Ok(keys @ 1..) = self.gateway.count_raw(database).await {
-                databases.push((i32::from(database), keys, keys));
-            }
-        }
+        let keys = self.count_keys(now).await;
+        // That nearly all of them have a time to live, is as near as anybody needs it.
+        let databases = keys.into_iter().map(|(database, keys)| (i32::from(database), keys, keys)).collect();
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process_id: std::process::id(),
@@ -341,6 +383,19 @@ fn matches(pattern: &[u8], name: &str) -> bool {
 /// Answers an error of the request.
 fn refuse(client: &Client, error: &CommandError<'_>, out: &mut Vec<u8>) -> Step {
     error.reply(&mut Writer::new(out, client.protocol));
+    Step::Done(RequestOutcome::Refused)
+}
+
+/// Answers that a command may not be called now, which dooms or ends a transaction.
+fn reject(client: &mut Client, name: Name, error: &[&[u8]], out: &mut Vec<u8>) -> Step {
+    client.doom();
+    let mut to = Writer::new(out, client.protocol);
+    if name == Name::Exec {
+        client.take_transaction();
+        to.error_of(&[&[errors::EXEC_REFUSED.as_bytes()], error].concat());
+    } else {
+        to.error_of(error);
+    }
     Step::Done(RequestOutcome::Refused)
 }
 

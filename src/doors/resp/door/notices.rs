@@ -11,6 +11,8 @@ use crate::session::glob;
 
 /// Channels and patterns that a client may subscribe to.
 const MOST: usize = 1_024;
+/// Bytes that their names may have together: every end is compared with all of them.
+const MOST_BYTES: usize = 64 * 1024;
 
 /// What a client has subscribed to: never nothing.
 pub(super) struct Subscriptions {
@@ -23,6 +25,10 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     fn len(&self) -> usize {
         self.channels.len() + self.patterns.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.channels.iter().chain(&self.patterns).map(|name| name.len()).sum()
     }
 
     /// Tells of an end, on the channels that are wanted.
@@ -63,8 +69,9 @@ impl Client {
         let slot = &mut self.more().subscriptions;
         let mut all =
             slot.take().unwrap_or_else(|| Subscriptions { ends: Some(ends()), channels: vec![], patterns: vec![] });
-        if adds && all.len() + names.len() > MOST {
-            to.error("ERR too many subscriptions: 1,024 at most");
+        let new_bytes: usize = names.iter().map(<[u8]>::len).sum();
+        if adds && (all.len() + names.len() > MOST || all.bytes() + new_bytes > MOST_BYTES) {
+            to.error("ERR too many subscriptions: 1,024 of 64 KiB together at most");
             *slot = Some(all).filter(|all| all.len() > 0);
             return Step::Done(RequestOutcome::Refused);
         }

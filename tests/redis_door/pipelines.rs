@@ -1,0 +1,143 @@
+//! Many requests at once: each has its answer, in order, however the bytes come.
+
+use super::sessions::bulk;
+use crate::support::gateway::TestGateway;
+use crate::support::redis_door::TestRedisDoor;
+
+const OK: &str = "+OK\r\n";
+
+#[tokio::test]
+async fn changes_that_come_together_are_done_in_order_with_all_that_stands_between_them() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    client.send_all(&[
+        "SET a 1",
+        "SET a 2",
+        "GET a",
+        "HSET a f 1",
+        "SET a 3 NX",
+        "SET a 4 EX abc",
+        "RENAME a b",
+        "RENAME a b",
+        "PING",
+        "HSET h f 1 g 2",
+        "HINCRBY h f 5",
+        "HDEL h g",
+        "HGETALL h",
+        "SELECT 2",
+        "SET a 5",
+        "SET a 6 GET",
+        "DEL a",
+        "SELECT 0",
+        "EXISTS b",
+        "DEL b h none",
+    ]);
+    let answers = [
+        OK,
+        OK,
+        &bulk("2"),
+        "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+        "$-1\r\n",
+        "-ERR value is not an integer or out of range\r\n",
+        OK,
+        "-ERR no such key\r\n",
+        "+PONG\r\n",
+        ":2\r\n",
+        ":6\r\n",
+        ":1\r\n",
+        &format!("*2\r\n{}{}", bulk("f"), bulk("6")),
+        OK,
+        OK,
+        &bulk("5"),
+        ":1\r\n",
+        OK,
+        ":1\r\n",
+        ":2\r\n",
+    ];
+    client.expect(&answers.concat());
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_run_is_bounded_and_shares_commits() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    let commands: Vec<_> = (0..1_000).map(|n| format!("SET k {n}")).collect();
+    let mut commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    commands.push("GET k");
+    client.send_all(&commands);
+    client.expect(&format!("{}{}", OK.repeat(1_000), bulk("999")));
+    let steps = gateway
+        .figure("sessgate_store_operation_duration_seconds_count{store=\"embedded\",op=\"update\",result=\"ok\"}");
+    assert!((1_000 / 64..200).contains(&steps), "{steps} steps");
+    let requests = gateway.figure("sessgate_requests_total{door=\"redis\",outcome=\"ok\"}");
+    assert_eq!(requests, 1_001);
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn bytes_may_come_one_by_one() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    let bytes = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n\r\nset b 'two words'\r\n\
+        GET b\r\n*1\r\n$4\r\nPING\r\n";
+    for byte in bytes {
+        client.send_bytes(&[*byte]);
+    }
+    client.expect(&format!("{OK}{}{OK}{}+PONG\r\n", bulk("1"), bulk("two words")));
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_after_all_that_came_before_it() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    for (garbage, error) in [
+        ("*x\r\n", "invalid multibulk length"),
+        ("*3\r\n$3\r\nSET\r\n$1\r\na\r\n:1\r\n", "expected '$', got ':'"),
+        ("SET 'a\r\n", "unbalanced quotes in request"),
+    ] {
+        let mut client = door.connect();
+        client.send_bytes(format!("SET a 1\r\nSET a 2\r\n{garbage}SET a 3\r\n").as_bytes());
+        client.expect(&format!("{OK}{OK}-ERR Protocol error: {error}\r\n"));
+        client.expect_closed();
+    }
+    let mut client = door.connect();
+    client.send_all(&["SET a 3", "GET a", "QUIT", "SET a 4"]);
+    client.expect(&format!("{OK}{}{OK}", bulk("3")));
+    client.expect_closed();
+    let mut client = door.connect();
+    client.call("GET a", &bulk("3"));
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_transaction_runs_only_if_what_was_watched_is_as_it_was() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let (mut one, mut other) = (door.connect(), door.connect());
+    one.call("SET a 1", OK);
+    for change in ["SET a 1", "EXPIRE a 100", "DEL a", "RENAME a c"] {
+        one.call("SET a 1", OK);
+        one.call("GET a", &bulk("1"));
+        one.call("WATCH a none", OK);
+        other.send_all(&[change, "PING"]);
+        other.expect(if change.starts_with("SET") || change.starts_with("REN") { OK } else { ":1\r\n" });
+        other.expect("+PONG\r\n");
+        one.send_all(&["MULTI", "SELECT 3", "SET b 1", "EXEC", "EXISTS b", "SELECT 3", "EXISTS b", "SELECT 0"]);
+        one.expect(&format!("{OK}+QUEUED\r\n+QUEUED\r\n*-1\r\n:0\r\n{OK}:0\r\n{OK}"));
+        // The watch is over.
+        one.call("GET a", if matches!(change, "DEL a" | "RENAME a c") { "$-1\r\n" } else { "$1\r\n1\r\n" });
+        one.send_all(&["MULTI", "SET d 1", "EXEC"]);
+        one.expect(&format!("{OK}+QUEUED\r\n*1\r\n{OK}"));
+    }
+    drop((one, other));
+    door.close().await;
+}
