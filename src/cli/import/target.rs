@@ -64,6 +64,8 @@ enum Written {
 
 /// The door.
 pub(super) struct Target {
+    server: Server,
+    database: u32,
     door: Connection,
     /// Looks for keys.
     looker: Connection,
@@ -125,6 +127,8 @@ impl Target {
     /// Connects to the door.
     pub(super) fn open(server: &Server, database: u32) -> Result<Self, Failure> {
         Ok(Self {
+            server: server.clone(),
+            database,
             door: Connection::open(server, database)?,
             looker: Connection::open(server, database)?,
             clock: SystemClock::new(),
@@ -232,7 +236,14 @@ impl Target {
                 }
             }
             match self.door.take(ANSWER_BYTES)? {
-                Reply::Array(replies) => return self.judge(items, &is_there, replies).map(Written::Fates),
+                Reply::Array(replies) => {
+                    let fates = self.judge(items, &is_there, replies)?;
+                    if fates.iter().any(|fate| matches!(fate, Fate::Refused(Refusal::JustEnded))) {
+                        // Now this client was told that a key is absent, and could bring it back.
+                        self.door = Connection::open(&self.server, self.database)?;
+                    }
+                    return Ok(Written::Fates(fates));
+                }
                 // Somebody has written one of the keys.
                 Reply::Nil => {}
                 reply => {
