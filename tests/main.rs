@@ -16,6 +16,7 @@ mod http_hostile;
 mod http_lane;
 mod http_openapi;
 mod identity;
+mod import;
 mod live_limits;
 mod metrics;
 mod raw;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Exit, Watched, say};
+use crate::config::settings::{Address, Secret};
 use crate::http_client::{self, why};
 
 /// How long an answer may take: container health checks wait for it.
@@ -34,6 +35,18 @@ impl AdminClient {
                     .to_owned(),
             ),
         };
+        let client = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { client, base, key })
+    }
+
+    /// The same for a listener of the configuration, of whichever door.
+    pub(super) fn to_listener(address: &Address, key: Option<&Secret>) -> Result<Self, String> {
+        let builder = http_client::builder().timeout(TIMEOUT);
+        let (builder, base) = match address {
+            Address::Unix(path) => (builder.unix_socket(path.as_path()), "http://localhost".to_owned()),
+            Address::Tcp(address) => (builder, format!("http://{address}")),
+        };
+        let key = key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
         let client = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { client, base, key })
     }

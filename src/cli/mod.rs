@@ -14,6 +14,7 @@ use crate::config::{self, Problems};
 use crate::logging::Logging;
 
 mod admin_client;
+mod import;
 mod top;
 
 /// How the program ends, as `sysexits.h` numbers it.
@@ -21,7 +22,8 @@ mod top;
 pub enum Exit {
     /// As asked.
     Clean = 0,
-    /// Asked, and the answer is no: `health` of a sidecar that is not ready.
+    /// Asked, and the answer is no: `health` of a sidecar that is not ready, or `import` of sessions of which some were
+    /// refused.
     Unhealthy = 1,
     /// The command line is not understood.
     Usage = 64,
@@ -31,6 +33,8 @@ pub enum Exit {
     Store = 74,
     /// The configuration is not valid.
     Configuration = 78,
+    /// Told to stop before it was done, as shells number it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -67,6 +71,8 @@ enum Command {
     Schema,
     /// Show tiers, rates and the heaviest users, live
     Top(Watched),
+    /// Move existing sessions in, through the Redis door of a running sidecar; resumable
+    Import(import::Import),
     /// Ask a running sidecar whether it is ready: exit code 0 if it is, for container health checks
     Health(Watched),
 }
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
             Exit::Clean
         }
         Some(Command::Top(watched)) => with_runtime(top::run(&watched)),
+        Some(Command::Import(asked)) => with_runtime(import::run(asked)),
         Some(Command::Health(watched)) => with_runtime(admin_client::health(&watched)),
     }
     .into()

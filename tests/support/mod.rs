@@ -10,6 +10,7 @@ pub mod http;
 pub mod mailbox;
 pub mod model_store;
 pub mod once;
+pub mod proxy;
 pub mod redis_door;
 pub mod redis_server;
 pub mod schema;

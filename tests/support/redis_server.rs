@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,40 +15,61 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct RedisServer {
     child: Child,
-    socket: PathBuf,
-    _directory: TempDir,
+    directory: Option<TempDir>,
 }
 
 impl RedisServer {
     /// Starts it, and waits until it serves.
     #[track_caller]
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let socket = directory.path().join("redis.sock");
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), &["--appendonly", "no"])
+    }
+
+    /// The same in a directory that may have what an earlier one has kept there, with these options besides.
+    #[track_caller]
+    pub fn start_in(directory: TempDir, options: &[&str]) -> Self {
         let mut command = Command::new("redis-server");
-        command.current_dir(directory.path()).args(["--port", "0", "--save", "", "--appendonly", "no"]);
-        command.arg("--unixsocket").arg(&socket).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.current_dir(directory.path()).args(["--port", "0", "--save", "", "--unixsocket"]);
+        command.arg(socket_in(directory.path())).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("redis-server is installed: see scripts/setup");
         let mut log = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         // What it logs from then on is lost, which it does not mind.
         let ready = log.any(|line| line.to_lowercase().contains("ready to accept connections"));
-        let server = Self { child, socket, _directory: directory };
+        let server = Self { child, directory: Some(directory) };
         assert!(ready, "redis-server did not start");
         server
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(self.directory.as_ref().expect("it is there until it is killed").path())
+    }
+
     /// A new connection.
     pub fn connect(&self) -> Connection {
-        let stream = UnixStream::connect(&self.socket).expect("it listens");
-        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a timeout can be set");
-        Connection { stream }
+        Connection::to(&self.socket())
     }
+
+    /// Kills it. What it has kept is in its directory.
+    pub fn kill(mut self) -> TempDir {
+        self.end_now();
+        self.directory.take().expect("it is there until now")
+    }
+
+    fn end_now(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn socket_in(directory: &Path) -> PathBuf {
+    directory.join("redis.sock")
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end_now();
     }
 }
 
@@ -59,6 +80,42 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection to whatever listens there.
+    pub fn to(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).expect("it listens");
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a timeout can be set");
+        Self { stream }
+    }
+
+    /// Sends commands of words, and reads all answers to them.
+    #[track_caller]
+    pub fn call<W: AsRef<[u8]>>(&mut self, commands: impl IntoIterator<Item = impl IntoIterator<Item = W>>) -> Vec<u8> {
+        const END: &[u8] = b"$15\r\nthat was it all\r\n";
+        let mut bytes = Vec::new();
+        for command in commands {
+            let words: Vec<_> = command.into_iter().collect();
+            bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+            for word in &words {
+                let word = word.as_ref();
+                bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                bytes.extend_from_slice(word);
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        bytes.extend_from_slice(b"*2\r\n$4\r\nECHO\r\n");
+        bytes.extend_from_slice(END);
+        let mut answer = self.exchange(&bytes, |answer| answer.ends_with(END));
+        assert!(answer.ends_with(END), "it has closed after: {}", String::from_utf8_lossy(&answer));
+        answer.truncate(answer.len() - END.len());
+        answer
+    }
+
+    /// One command, in words with blanks between them.
+    #[track_caller]
+    pub fn say(&mut self, command: &str) -> String {
+        String::from_utf8_lossy(&self.call([command.split(' ')])).into_owned()
+    }
+
     /// Sends bytes while it reads until it has read so many as `enough` says, or the server has closed.
     ///
     /// Both at once, since neither side may wait for the other to read.

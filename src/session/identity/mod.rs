@@ -33,6 +33,12 @@ use places::Places;
 use crate::clock::Timestamp;
 use crate::session::UserName;
 
+/// The time that a text stands for: a number of seconds, or of a smaller unit, since the epoch, or RFC 3339.
+#[must_use]
+pub fn moment_of(text: &[u8]) -> Option<Timestamp> {
+    moment::moment(token::Scalar::Text(text))
+}
+
 /// How the values of sessions are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
