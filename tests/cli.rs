@@ -37,10 +37,10 @@ fn version_and_help_are_no_errors() {
     let version = place.once(["--version"]).expect(0);
     assert_eq!(version.out, format!("sessgate {}\n", env!("CARGO_PKG_VERSION")));
     let help = place.once(["--help"]).expect(0).out;
-    for word in ["run", "check", "schema", "top", "health", "--config <FILE>", "--version"] {
+    for word in ["run", "check", "schema", "top", "health", "import", "--config <FILE>", "--version"] {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
-    for command in ["run", "check", "schema", "top", "health"] {
+    for command in ["run", "check", "schema", "top", "health", "import"] {
         let help = place.once([command, "--help"]).expect(0);
         assert!(help.out.contains("Usage: sessgate"), "{command}: {help:?}");
     }
