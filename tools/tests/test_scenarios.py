@@ -206,7 +206,7 @@ class Plays(unittest.TestCase):
 
     def test_a_slow_store_fails_nothing(self) -> None:
         with Sidecar() as sidecar:
-            report = played("store-slow", sidecar, Timing(3, 2.5, 0.2), scale=0.5)
+            report = played("store-slow", sidecar, Timing(3, 6, 0.2), scale=0.5)
             self.assertEqual(
                 {outcome for call, outcome in report.answers if call == "look up"} - {"404 session_not_found"}, {"200"}
             )
