@@ -47,14 +47,20 @@ def wait_until(
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise `KeyboardInterrupt` as Ctrl-C does, so that everything is cleaned up.
+    """Within it, the first of SIGINT, SIGTERM and SIGHUP raises `KeyboardInterrupt`, so that everything is cleaned up.
 
-    Ctrl-C itself does, too, in a background job, for which shells ignore it.
+    Those after it do nothing: one could otherwise come when the cleaning has not quite begun, and there be none. SIGINT
+    counts in a background job, too, for which shells ignore it.
     """
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in STOPPING}
     try:
         yield
     finally:

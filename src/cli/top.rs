@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write as _, stdout};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::admin_client::AdminClient;
@@ -54,6 +55,21 @@ type Figure = fn(&Totals) -> f64;
 
 /// Draws until interrupted.
 pub(super) async fn run(watched: &Watched) -> Exit {
+    // Listened to from here on: a Ctrl-C counts while it draws or waits for an answer as well.
+    let mut interrupt = match signal(SignalKind::interrupt()) {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            eprintln!("sessgate: cannot listen for signals: {error}");
+            return Exit::Internal;
+        }
+    };
+    tokio::select! {
+        exit = draw(watched) => exit,
+        _ = interrupt.recv() => Exit::Clean,
+    }
+}
+
+async fn draw(watched: &Watched) -> Exit {
     let client = match AdminClient::new(watched) {
         Ok(client) => client,
         Err(error) => {
@@ -84,10 +100,7 @@ pub(super) async fn run(watched: &Watched) -> Exit {
         if !live {
             return Exit::Clean;
         }
-        tokio::select! {
-            () = sleep(INTERVAL) => {}
-            _ = tokio::signal::ctrl_c() => return Exit::Clean,
-        }
+        sleep(INTERVAL).await;
     }
 }
 

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, Now, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
 use crate::session::{Generator, SessionKey};
+use crate::store::raw::RawFound;
 use crate::store::{Failure, Figures, Store, StoreError, Terms};
 
 pub mod api;
@@ -40,7 +41,7 @@ use limits::storage_cap::Watermarks;
 use live_clocks::LiveClocks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
-use raw::Ends;
+use raw::{Ends, RawView};
 use touches::Touches;
 
 /// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
@@ -201,41 +202,58 @@ impl Gateway {
             MemoryLookUp::Expired => return Err(GatewayError::NotFound),
             MemoryLookUp::Absent => {}
         }
-        let started = self.clock.now();
-        let (end, result) = self.look_up_in_store(key, slide, started).await;
-        self.metrics.lookup(end, started.mark.elapsed());
-        result
+        let read = async { Ok(self.store.load(key).await?.map(RawFound::Session)) };
+        match self.look_up_in_store(&key, slide, true, read).await? {
+            Some(RawView::Session(view)) => Ok(view),
+            Some(RawView::Plain(_)) | None => Err(GatewayError::NotFound),
+        }
     }
 
+    /// Looks a key up that was not in memory, by a `read` of the store; a session that it finds is in memory then. Counts
+    /// the look-up if it finds a session, or `is_session` says that it would have been one.
     async fn look_up_in_store(
         &self,
-        key: SessionKey,
+        key: &SessionKey,
         slide: Slide,
-        now: Now,
-    ) -> (LookUpEnd, Result<View, GatewayError>) {
-        let judged = |view: Option<View>, hit, expired| match view {
-            Some(view) => (hit, Ok(view)),
-            None => (expired, Err(GatewayError::NotFound)),
+        is_session: bool,
+        read: impl Future<Output = Result<Option<RawFound>, StoreError>>,
+    ) -> Result<Option<RawView>, GatewayError> {
+        let started = self.clock.now();
+        let count = |end| self.metrics.lookup(end, started.mark.elapsed());
+        let judged = |view: Option<View>, hit, expired| {
+            count(if view.is_some() { hit } else { expired });
+            Ok(view.map(RawView::Session))
         };
-        let reservation = match self.memory.get_or_reserve(&key).await {
+        let reservation = match self.memory.get_or_reserve(key).await {
             // Another caller has just read it.
             Ok(entry) => {
-                let view = self.use_entry(&key, entry, slide, now.at);
+                let view = self.use_entry(key, entry, slide, started.at);
                 return judged(view, LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
             }
             Err(reservation) => reservation,
         };
-        match self.timed(StoreOp::Load, self.store.load(key)).await {
-            Ok(Some(stored)) => {
+        match self.timed(StoreOp::Load, read).await {
+            Ok(Some(RawFound::Session(stored))) => {
                 let entry = Arc::new(Entry::of(stored));
-                let view = self.use_entry(&key, Arc::clone(&entry), slide, now.at);
+                let view = self.use_entry(key, Arc::clone(&entry), slide, started.at);
                 if view.is_some() {
                     reservation.fill(&entry);
                 }
                 judged(view, LookUpEnd::StorageHit, LookUpEnd::StorageExpired)
             }
-            Ok(None) => (LookUpEnd::Miss, Err(GatewayError::NotFound)),
-            Err(error) => (LookUpEnd::Error, Err(GatewayError::Unavailable(error))),
+            Ok(Some(RawFound::Plain(value))) => Ok(Some(RawView::Plain(value))),
+            Ok(None) => {
+                if is_session {
+                    count(LookUpEnd::Miss);
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                if is_session {
+                    count(LookUpEnd::Error);
+                }
+                Err(GatewayError::Unavailable(error))
+            }
         }
     }
 

@@ -12,9 +12,10 @@ use super::memory::Entry;
 use super::{Gateway, MemoryLookUp};
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
-use crate::metrics::labels::{CreationOutcome, LookUpEnd, StoreOp};
-use crate::session::{Content, EndReason, Ended, RawName, SessionKey, Timeout, UserName};
-use crate::store::raw::{Admission, PlainValue, RawBatch, RawFound, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
+use crate::metrics::labels::{CreationOutcome, StoreOp};
+use crate::session::{Content, EndReason, Ended, RawName, SessionKey, UserName};
+use crate::store::StoreError;
+use crate::store::raw::{Admission, PlainValue, RawBatch, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
 
 /// Ends that wait for a subscriber who does not keep up; beyond, it misses the oldest.
 const ENDS: usize = 1_024;
@@ -52,11 +53,7 @@ impl RawView {
     pub fn deadline(&self) -> Option<Timestamp> {
         match self {
             Self::Plain(value) => value.deadline,
-            Self::Session(view) => {
-                let session = &view.entry.session;
-                let own = session.absolute_timeout.map(Timeout::as_millis)?;
-                Some(Timestamp::from_millis(session.created_at.as_millis().saturating_add(own)))
-            }
+            Self::Session(view) => view.entry.session.own_end(),
         }
     }
 
@@ -129,47 +126,9 @@ impl Gateway {
             MemoryLookUp::Expired => return Ok(None),
             MemoryLookUp::Absent => {}
         }
-        let started = self.clock.now();
-        let (end, result) = self.look_up_raw_in_store(name, &key, slide, started.at).await;
-        if let Some(end) = end {
-            self.metrics.lookup(end, started.mark.elapsed());
-        }
-        result
-    }
-
-    /// The look-up, and how it counts: plain keys do not.
-    async fn look_up_raw_in_store(
-        &self,
-        name: &RawName,
-        key: &SessionKey,
-        slide: Slide,
-        now: Timestamp,
-    ) -> (Option<LookUpEnd>, Result<Option<RawView>, GatewayError>) {
         let is_session = self.settings.load().redis_door.rule_of(&name.name).is_some();
-        let judged = |view: Option<View>, hit, expired| {
-            let end = if view.is_some() { hit } else { expired };
-            (Some(end), Ok(view.map(RawView::Session)))
-        };
-        let reservation = match self.memory.get_or_reserve(key).await {
-            // Another caller has just read it.
-            Ok(entry) => {
-                return judged(self.use_entry(key, entry, slide, now), LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
-            }
-            Err(reservation) => reservation,
-        };
-        match self.timed(StoreOp::Load, self.store.load_raw(name.clone(), now)).await {
-            Ok(Some(RawFound::Session(stored))) => {
-                let entry = Arc::new(Entry::of(stored));
-                let view = self.use_entry(key, Arc::clone(&entry), slide, now);
-                if view.is_some() {
-                    reservation.fill(&entry);
-                }
-                judged(view, LookUpEnd::StorageHit, LookUpEnd::StorageExpired)
-            }
-            Ok(Some(RawFound::Plain(value))) => (None, Ok(Some(RawView::Plain(value)))),
-            Ok(None) => (is_session.then_some(LookUpEnd::Miss), Ok(None)),
-            Err(error) => (is_session.then_some(LookUpEnd::Error), Err(GatewayError::Unavailable(error))),
-        }
+        let read = self.store.load_raw(name.clone(), self.now());
+        self.look_up_in_store(&key, slide, is_session, read).await
     }
 
     /// Does operations as one. `None`: a watched key has changed, and nothing was done.
@@ -205,10 +164,14 @@ impl Gateway {
             settings,
         };
         let outcome = self.timed(StoreOp::Update, self.store.run_raw(batch)).await.map_err(|error| {
+            let (outcome, error) = match error {
+                StoreError::Full(_) => (CreationOutcome::StorageFull, GatewayError::StorageFull),
+                error => (CreationOutcome::StoreError, GatewayError::Unavailable(error)),
+            };
             if saves_sessions {
-                self.metrics.creation(CreationOutcome::StoreError);
+                self.metrics.creation(outcome);
             }
-            GatewayError::Unavailable(error)
+            error
         })?;
         self.ended(&outcome.ended);
         for key in &outcome.moved {
@@ -224,8 +187,7 @@ impl Gateway {
         Ok(outcome.replies)
     }
 
-    /// Says whose the session of that name is, whatever its value says; `None`: what the value says, from the next write
-    /// on. Does not count as use.
+    /// Says whose the session of that name is, whatever its value says; `None`: what the value says. Does not count as use.
     ///
     /// # Errors
     /// [`GatewayError::NotFound`], also if the name is that of a plain key; [`GatewayError::UserLimit`] if the user may

@@ -243,6 +243,11 @@ impl Metrics {
         }
     }
 
+    /// How many requests were answered.
+    pub fn requests_answered(&self, door: Door) -> u64 {
+        RequestOutcome::ALL.iter().map(|&outcome| self.families.requests.get((door, outcome))).sum()
+    }
+
     /// Connections that are open.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
     pub fn connections_open(&self, door: Door) -> u64 {

@@ -87,7 +87,19 @@ impl Timeout {
     /// The timeout of that length, at least a millisecond.
     #[must_use]
     pub fn of(length: Duration) -> Self {
-        Self(NonZeroI64::new(millis(length).max(1)).unwrap_or(NonZeroI64::MAX))
+        Self::from_millis(millis(length))
+    }
+
+    /// The timeout of so many milliseconds, at least one.
+    #[must_use]
+    pub fn from_millis(length: i64) -> Self {
+        Self(NonZeroI64::new(length.max(1)).unwrap_or(NonZeroI64::MAX))
+    }
+
+    /// The timeout that ends exactly then, however far that is; at least a millisecond.
+    #[must_use]
+    pub fn between(from: Timestamp, to: Timestamp) -> Self {
+        Self::from_millis(to.as_millis().saturating_sub(from.as_millis()))
     }
 
     /// Its length in milliseconds.
@@ -112,8 +124,8 @@ pub struct Clocks {
 
 /// When one session ends: what all that a look-up asks is computed from.
 ///
-/// Sums wrap around, which costs nothing, and cannot: no timeout is longer than [`Clocks::NEVER`], and no stamp is within
-/// that of the end of time.
+/// Sums wrap around, which costs nothing, and cannot: a timeout is no longer than [`Clocks::NEVER`], and no stamp is within
+/// that of the end of time; or it was made to end at a time, see [`Timeout::between`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionClocks {
     idle: i64,

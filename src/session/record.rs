@@ -97,6 +97,13 @@ impl Session {
     /// limit in bytes means the same everywhere.
     pub const STORED_OVERHEAD: u64 = 300;
 
+    /// When its own absolute timeout ends it, if it has one.
+    #[must_use]
+    pub fn own_end(&self) -> Option<Timestamp> {
+        let own = self.absolute_timeout.map(Timeout::as_millis)?;
+        Some(Timestamp::from_millis(self.created_at.as_millis().saturating_add(own)))
+    }
+
     /// How many bytes of `limits.stored_bytes` it takes.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::resp::request;
 use crate::support::sidecar::Sidecar;
 
 /// How long an answer may take before it counts as missing.
@@ -32,10 +33,7 @@ impl Client {
 
     /// Sends commands at once and reads their answers, each of one line, or a bulk string.
     pub fn ask(&mut self, commands: &[Vec<&[u8]>]) -> Vec<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            append(&mut bytes, command);
-        }
+        let bytes: Vec<u8> = commands.iter().flat_map(|command| request(command)).collect();
         self.stream.write_all(&bytes).expect("it is read");
         let answers = commands.iter().map(|_| self.answer()).collect();
         assert!(self.received.is_empty(), "more answers than commands");
@@ -57,16 +55,6 @@ impl Client {
             assert!(count > 0, "the connection was closed");
             self.received.extend_from_slice(&buffer[..count]);
         }
-    }
-}
-
-/// Appends a request.
-pub fn append(bytes: &mut Vec<u8>, command: &[&[u8]]) {
-    bytes.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-    for word in command {
-        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
     }
 }
 

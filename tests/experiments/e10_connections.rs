@@ -3,13 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::door::{Client, address, append};
+use super::door::{Client, address};
 use super::{p99, sized, until};
+use crate::resp::request;
 use crate::support::sidecar::{Place, Sidecar};
 
 const CONFIG: &str = "
@@ -69,12 +69,10 @@ fn idle_slow_and_deaf_clients_cost_others_little_and_are_closed() {
         dribbler.write_all(b"*2\r\n$3\r\nGE").expect("it is read");
     }
     let mut deafs: Vec<_> = (0..deaf).map(|_| connect()).collect();
-    let mut request = Vec::new();
-    append(&mut request, &[b"GET", b"sess:large"]);
+    let look_up = request(&["GET", "sess:large"]);
     for one in &mut deafs {
-        one.write_all(&request.repeat(UNREAD)).expect("it is read");
+        one.write_all(&look_up.repeat(UNREAD)).expect("it is read");
     }
-    let began = Instant::now();
     // One byte more, so that the time of a request is seen to run from its first.
     for dribbler in &mut dribblers {
         dribbler.write_all(b"T").expect("it is read");
@@ -85,7 +83,6 @@ fn idle_slow_and_deaf_clients_cost_others_little_and_are_closed() {
     let open = || sidecar.count("sessgate_connections{door=\"redis\"}");
     let ((), took) =
         until(REAPED, "slow and deaf clients are closed", || (open() <= u64::from(idle) + 1).then_some(()));
-    let reaped_after = began.elapsed();
     for mut one in dribblers.into_iter().chain(deafs) {
         one.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
         let mut rest = Vec::new();
@@ -97,14 +94,12 @@ fn idle_slow_and_deaf_clients_cost_others_little_and_are_closed() {
     drop(idlers);
     println!(
         "E10 idle={idle} slow={slow} deaf={deaf} p99_alone={alone:.0?} p99_crowded={crowded:.0?} bytes_a_connection={grown:.0} \
-         reaped_after={reaped_after:.1?}"
+         reaped_after={took:.1?}"
     );
     // Below a few milliseconds it is the machine that is measured.
     assert!(crowded <= (alone * 2).max(Duration::from_millis(5)), "{crowded:?} beside {alone:?}");
     assert!(grown <= BYTES_A_CONNECTION, "{grown:.0} bytes a connection");
-    assert!(took < REAPED);
     assert_eq!(client.call(&[b"PING"]), b"+PONG\r\n");
     drop(client);
-    thread::yield_now();
     sidecar.stop();
 }

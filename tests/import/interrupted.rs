@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use super::servers::{expect_same, keys};
 use super::{FREE, door, ended, expect_figures, figures, import, place, start, url};
@@ -31,6 +31,16 @@ fn source() -> (RedisServer, Vec<Vec<u8>>) {
     let (commands, keys) = keys(KEYS);
     source.connect().call(commands);
     (source, keys)
+}
+
+/// An import that waits in the middle, for a source behind a proxy.
+fn held_in_the_middle(source: &RedisServer, place: &Place) -> (Proxy, String, Child) {
+    let proxy = Proxy::to(&source.socket());
+    proxy.hold_after(SOME_BYTES);
+    let url = format!("redis://{}", proxy.address());
+    let running = start(place, &["--redis", &url]);
+    proxy.await_hold();
+    (proxy, url, running)
 }
 
 #[test]
@@ -67,13 +77,9 @@ fn a_killed_import_goes_on_where_it_was() {
 #[test]
 fn a_source_that_dies_is_gone_through_anew_when_it_is_back() {
     let (source, keys) = source();
-    let proxy = Proxy::to(&source.socket());
-    proxy.hold_after(SOME_BYTES);
     let place = place(FREE);
     let sidecar = place.start();
-    let url = format!("redis://{}", proxy.address());
-    let running = start(&place, &["--redis", &url]);
-    proxy.await_hold();
+    let (proxy, url, running) = held_in_the_middle(&source, &place);
     let directory = source.kill();
     proxy.open();
     let told = ended(running).expect(70).err;
@@ -93,13 +99,9 @@ fn a_source_that_dies_is_gone_through_anew_when_it_is_back() {
 #[test]
 fn a_sidecar_that_dies_has_what_was_counted() {
     let (source, keys) = source();
-    let proxy = Proxy::to(&source.socket());
-    proxy.hold_after(SOME_BYTES);
     let place = place(FREE);
     let sidecar = place.start();
-    let url = format!("redis://{}", proxy.address());
-    let running = start(&place, &["--redis", &url]);
-    proxy.await_hold();
+    let (proxy, url, running) = held_in_the_middle(&source, &place);
     sidecar.kill();
     proxy.open();
     let broken = ended(running).expect(70);

@@ -266,6 +266,8 @@ async fn times_to_live_may_be_as_long_as_they_like() {
             RawOp::Expire { name: name(key), at: end, condition: Condition::IfPresent, direction: Direction::Later };
         keys.run(longer).await;
         assert_eq!(keys.get(key).await, bytes("x"));
+        let left = TimeToLive::Millis(end.as_millis() - keys.now().as_millis());
+        assert_eq!(keys.run(RawOp::TimeToLive(name(key))).await, RawReply::TimeToLive(left), "{key}");
     }
     keys.wait(Duration::from_secs(600));
     keys.reopen().await;

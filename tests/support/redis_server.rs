@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::resp::request;
+
 /// How long an answer may take before it counts as missing.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -93,14 +95,7 @@ impl Connection {
         const END: &[u8] = b"$15\r\nthat was it all\r\n";
         let mut bytes = Vec::new();
         for command in commands {
-            let words: Vec<_> = command.into_iter().collect();
-            bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-            for word in &words {
-                let word = word.as_ref();
-                bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-                bytes.extend_from_slice(word);
-                bytes.extend_from_slice(b"\r\n");
-            }
+            bytes.extend(request(&command.into_iter().collect::<Vec<_>>()));
         }
         bytes.extend_from_slice(b"*2\r\n$4\r\nECHO\r\n");
         bytes.extend_from_slice(END);

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,21 +18,19 @@ from tools.processes import wait_until
 def redis_server(_: str) -> Iterator[apps.Door]:
     """A real one, to compare with."""
     with tempfile.TemporaryDirectory() as directory:
-        socket = Path(directory) / "redis.sock"
-        port = apps_port()
-        command = ["redis-server", "--port", str(port), "--save", "", "--unixsocket", str(socket), "--dir", directory]
+        listens = Path(directory) / "redis.sock"
+        port = free_port()
+        command = ["redis-server", "--port", str(port), "--save", "", "--unixsocket", str(listens), "--dir", directory]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
             try:
-                wait_until("redis-server listens", socket.exists)
+                wait_until("redis-server listens", listens.exists)
                 yield apps.Door(f"redis://127.0.0.1:{port}", None)
             finally:
                 server.terminate()
 
 
-def apps_port() -> int:
+def free_port() -> int:
     """A port that is free now."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -200,7 +200,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn create(&self, new: StoredSession, limits: CreateLimits, terms: Terms) -> Result<Vec<Ended>, CreateError> {
-        self.write(new.session.data.len(), move |steps| steps.create(&new, &limits, &terms)).await?
+        self.write(new.session.data.len(), move |steps| steps.create(&new, None, &limits, &terms)).await?
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<StoredSession>, StoreError> {

@@ -42,9 +42,9 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Room for one more session.
-    pub(super) fn for_newcomer(newcomer: &Session, cap: Capacity, max: usize) -> Self {
-        Self { cap, sessions: 1, bytes: newcomer.stored_bytes(), max }
+    /// Room for one more session, whose name takes so many bytes.
+    pub(super) fn for_newcomer(newcomer: &Session, name_bytes: u64, cap: Capacity, max: usize) -> Self {
+        Self { cap, sessions: 1, bytes: newcomer.stored_bytes() + name_bytes, max }
     }
 
     /// Whether it can ever fit: even an empty tier has but its cap.
@@ -76,7 +76,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Chooses a user's expired sessions.
-    pub(super) fn expired_of(&mut self, user: &UserName) -> rusqlite::Result<()> {
+    fn expired_of(&mut self, user: &UserName) -> rusqlite::Result<()> {
         if self.ledger.count(user) > 0 {
             for (found, reason) in rows::due_of_user(self.conn, user, &self.clocks)? {
                 self.choose_one(found, reason);
@@ -101,8 +101,15 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Chooses whom one more session of a user costs theirs: the expired, and the surplus under the limit, if there is
+    /// one. False: there is to be none.
+    pub(super) fn place_of(&mut self, user: &UserName, limit: Option<UserLimit>) -> rusqlite::Result<bool> {
+        self.expired_of(user)?;
+        limit.map_or(Ok(true), |limit| self.surplus_for_newcomer(user, limit))
+    }
+
     /// Chooses a user's whole surplus, the newcomer counted. False: the newcomer is to be refused.
-    pub(super) fn surplus_for_newcomer(&mut self, user: &UserName, limit: UserLimit) -> rusqlite::Result<bool> {
+    fn surplus_for_newcomer(&mut self, user: &UserName, limit: UserLimit) -> rusqlite::Result<bool> {
         let count = self.ledger.count(user);
         if count < limit.sessions {
             return Ok(true);

@@ -3,23 +3,24 @@
 use rusqlite::Connection;
 
 use super::plain::{self, Plain};
-use super::plan::{Plan, Room};
+use super::plan::Plan;
 use super::rows::{self, Clocks, Found, number};
 use super::steps::Steps;
 use super::tombstones;
 use crate::clock::Timestamp;
 use crate::session::identity::{Identity, Raw};
 use crate::session::{
-    Capacity, Content, EndReason, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName,
+    Capacity, Content, EndReason, Ended, Fields, RawName, Session, SessionId, SessionKey, StoredSession, Timeout,
+    UserLimit, UserName,
 };
 use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run_all};
 use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
-use crate::store::{MAX_DISPLACED, Terms};
+use crate::store::{CreateError, CreateLimits, Terms};
 
-const REWRITE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3, content = ?4, data = ?5 WHERE row = ?1";
+const REWRITE: &str = "UPDATE sessions \
+    SET absolute_ms = ?2, revision = ?3, last_activity = ?4, content = ?5, data = ?6 WHERE row = ?1";
 const REASSIGN: &str = "UPDATE sessions SET user = ?2, size = ?3, bound = ?4 WHERE row = ?1";
-const USE: &str = "UPDATE sessions SET last_activity = ?2 WHERE row = ?1";
-const SET_DEADLINE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3 WHERE row = ?1";
+const SET_DEADLINE: &str = "UPDATE sessions SET absolute_ms = ?2, revision = ?3, last_activity = ?4 WHERE row = ?1";
 const REVISE: &str = "UPDATE sessions SET revision = ?2 WHERE row = ?1";
 const RENAME: &str = "UPDATE sessions SET key = ?2, database = ?3, name = ?4, size = ?5, revision = ?6 WHERE row = ?1";
 
@@ -94,7 +95,7 @@ pub(super) fn scan(
     max: usize,
     terms: &Terms,
 ) -> rusqlite::Result<RawPage> {
-    let clocks = clocks(terms);
+    let clocks = Clocks::of(terms);
     let mut page = RawPage::default();
     let limit = number(max.max(1));
     let (row, in_sessions) = (number(after / 2), after.is_multiple_of(2));
@@ -119,17 +120,6 @@ pub(super) fn scan(
     Ok(page)
 }
 
-fn clocks(terms: &Terms) -> Clocks {
-    Clocks { lifetimes: terms.lifetimes, now: terms.now, grace: terms.grace }
-}
-
-/// When a session ends, if the app has said so.
-fn deadline_of(session: &Session) -> Option<Timestamp> {
-    session
-        .absolute_timeout
-        .map(|own| Timestamp::from_millis(session.created_at.as_millis().saturating_add(own.as_millis())))
-}
-
 impl RawKeys for Work<'_> {
     type Place = Place;
     type Error = rusqlite::Error;
@@ -142,13 +132,13 @@ impl RawKeys for Work<'_> {
         let key = name.key();
         let terms = &self.batch.terms;
         if let Some((found, data)) = rows::with_data(&self.steps.conn, &key)? {
-            if let Some((_, reason)) = found.expired(&clocks(terms)) {
+            if let Some((_, reason)) = found.expired(&Clocks::of(terms)) {
                 self.end(found, reason)?;
                 return Ok(None);
             }
             let (content, revision) = (found.stored.content, found.stored.session.revision);
             self.steps.saw_revision(revision);
-            let deadline = deadline_of(&found.stored.session);
+            let deadline = found.stored.session.own_end();
             return Ok(Some(Held { content, data, deadline, revision, place: Place::Session(Box::new(found)) }));
         }
         let Some(Plain { row, size, value }) = plain::find(&self.steps.conn, &key)? else { return Ok(None) };
@@ -178,17 +168,19 @@ impl RawKeys for Work<'_> {
         Ok(written)
     }
 
-    fn set_deadline(&mut self, name: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
+    fn set_deadline(&mut self, _: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
         let revision = self.steps.next_revision(self.now());
         match held.place {
             Place::Plain(row, _) => plain::set_deadline(&self.steps.conn, row, deadline, revision),
             Place::Session(found) => {
                 let own = self.own_timeout(found.stored.session.created_at, deadline);
-                let mut statement = self.steps.conn.prepare_cached(SET_DEADLINE)?;
-                statement.execute((found.row, own.map(Timeout::as_millis), number(revision)))?;
-                drop(statement);
-                self.used(&found)?;
-                self.written(&name.key())
+                let used = self.used(&found);
+                let values = (found.row, own.map(Timeout::as_millis), number(revision), used.as_millis());
+                self.steps.conn.prepare_cached(SET_DEADLINE)?.execute(values)?;
+                let session = found.stored.session;
+                let session = Session { absolute_timeout: own, revision, data: held.data, ..session };
+                self.written(StoredSession { session, last_activity: used, ..found.stored });
+                Ok(())
             }
         }
     }
@@ -251,7 +243,8 @@ impl RawKeys for Work<'_> {
                 self.given_up.push(found.stored.key);
                 self.outcome.moved.push(found.stored.key);
                 self.outcome.written.retain(|stored| stored.key != found.stored.key);
-                self.written(&key)?;
+                let session = Session { revision, data: held.data, ..found.stored.session };
+                self.written(StoredSession { key, session, ..found.stored });
             }
         }
         Ok(Ok(()))
@@ -266,20 +259,21 @@ impl RawKeys for Work<'_> {
         let Place::Session(found) = held.place else { return Ok(Ok(false)) };
         let bound = user.is_some();
         let user = user.cloned().or_else(|| self.extract(name, held.content, &held.data).user);
-        if let Err(refusal) = self.assign(&found, user, bound, found.size_without_user())? {
+        if let Err(refusal) = self.assign(&found, user.as_ref(), bound, found.size_without_user())? {
             return Ok(Err(refusal));
         }
         // Whoever keeps the session in memory takes only what is newer.
         let revision = self.steps.next_revision(self.now());
         self.steps.conn.prepare_cached(REVISE)?.execute((found.row, number(revision)))?;
-        self.written(&name.key())?;
+        let session = Session { user, revision, data: held.data, ..found.stored.session };
+        self.written(StoredSession { session, ..found.stored });
         Ok(Ok(true))
     }
 }
 
 impl Found {
     fn size_without_user(&self) -> u64 {
-        self.size - self.stored.session.user.as_ref().map_or(0, |user| user.as_str().len() as u64)
+        self.size - user_bytes(self.stored.session.user.as_ref())
     }
 }
 
@@ -298,7 +292,7 @@ impl Work<'_> {
         }
         match held.map(|held| held.place) {
             // What it is it stays until it ends, whatever the rules say by now.
-            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, &new)?.map(|()| Written::Kept)),
+            Some(Place::Session(found)) => Ok(self.rewrite(&found, name, new)?.map(|()| Written::Kept)),
             Some(Place::Plain(row, size)) if is_session => {
                 let outcome = self.create(name, new)?;
                 if outcome == Ok(Written::Kept) {
@@ -313,26 +307,27 @@ impl Work<'_> {
     }
 
     /// Gives a session a new value.
-    fn rewrite(&mut self, found: &Found, name: &RawName, new: &NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
-        let identity = self.identify(name, new);
+    fn rewrite(&mut self, found: &Found, name: &RawName, new: NewValue) -> rusqlite::Result<Result<(), RawRefusal>> {
+        let identity = self.identify(name, &new);
         // A value that cannot be read does not say that the user has gone, and no value says more than a call.
         let says = identity.known && !found.bound;
         let user = if says { identity.user } else { found.stored.session.user.clone() };
         let size = plain::size_of(name, &new.data);
-        let grown = (size + user.as_ref().map_or(0, |user| user.as_str().len() as u64)).saturating_sub(found.size);
+        let grown = (size + user_bytes(user.as_ref())).saturating_sub(found.size);
         if grown > 0 && !self.may_grow(grown)? {
             return Ok(Err(RawRefusal::StorageFull));
         }
-        if let Err(refusal) = self.assign(found, user, found.bound, size)? {
+        if let Err(refusal) = self.assign(found, user.as_ref(), found.bound, size)? {
             return Ok(Err(refusal));
         }
         let revision = self.steps.next_revision(self.now());
         let own = self.own_timeout(found.stored.session.created_at, new.deadline);
-        let content = rows::content_number(new.content);
-        let values = (found.row, own.map(Timeout::as_millis), number(revision), content, &new.data[..]);
+        let last_activity = self.used(found);
+        let (content, deadline) = (rows::content_number(new.content), own.map(Timeout::as_millis));
+        let values = (found.row, deadline, number(revision), last_activity.as_millis(), content, &new.data[..]);
         self.steps.conn.prepare_cached(REWRITE)?.execute(values)?;
-        self.used(found)?;
-        self.written(&name.key())?;
+        let session = Session { user, absolute_timeout: own, revision, data: new.data, ..found.stored.session };
+        self.written(StoredSession { session, last_activity, content: new.content, ..found.stored });
         Ok(Ok(()))
     }
 
@@ -349,14 +344,14 @@ impl Work<'_> {
             }
         }
         let identity = self.identify(name, &new);
-        if !self.steps.may_grow(terms.now)? {
-            return Ok(Err(RawRefusal::StorageFull));
-        }
+        let settings = &self.batch.settings;
         if let Some(ip) = identity.ip
-            && !self.batch.admission.admit(ip, &self.batch.settings, terms.now)
+            && !self.batch.admission.admit(ip, settings, terms.now)
         {
             return Ok(Err(RawRefusal::CreationRate));
         }
+        let user = identity.user.as_ref().and_then(|user| settings.limits.per_user.of(user.as_str()));
+        let limits = CreateLimits { user, capacity: settings.limits.stored };
         let created_at = identity.created_at.map_or(terms.now, |at| at.min(terms.now));
         let stored = StoredSession {
             key,
@@ -372,32 +367,17 @@ impl Work<'_> {
             last_activity: terms.now,
             content: new.content,
         };
-        let mark = self.steps.ledger.mark();
-        let mut plan = Plan::new(&self.steps.conn, &mut self.steps.ledger, clocks(&terms));
-        let refused = 'refused: {
-            if let Some(user) = &stored.session.user
-                && let Some(refusal) = plan_for_user(&mut plan, user, self.batch)?
-            {
-                break 'refused Some(refusal);
-            }
-            let capacity = self.batch.settings.limits.stored;
-            let mut room = Room::for_newcomer(&stored.session, capacity, MAX_DISPLACED);
-            room.bytes += name.name.len() as u64;
-            (!plan.room_for_newcomer(&stored, &room)?).then_some(RawRefusal::StorageFull)
+        let ended = match self.steps.create(&stored, Some(name), &limits, &terms)? {
+            Ok(ended) => ended,
+            Err(CreateError::UserLimit) => return Ok(Err(refused_by(limits.user))),
+            Err(CreateError::StorageFull | CreateError::Store(_)) => return Ok(Err(RawRefusal::StorageFull)),
         };
-        let victims = plan.chosen();
-        if let Some(refusal) = refused {
-            self.steps.ledger.roll_back_to(mark);
-            return Ok(Err(refusal));
-        }
         if tombstone.is_some() {
             tombstones::remove(&self.steps.conn, &key)?;
         }
-        self.steps.insert(&stored, Some(name))?;
-        self.end_all(victims)?;
+        self.ended(ended);
         self.outcome.created += 1;
-        self.outcome.written.retain(|written| written.key != key);
-        self.outcome.written.push(stored);
+        self.written(stored);
         Ok(Ok(Written::Kept))
     }
 
@@ -423,30 +403,31 @@ impl Work<'_> {
     fn assign(
         &mut self,
         found: &Found,
-        user: Option<UserName>,
+        user: Option<&UserName>,
         bound: bool,
         size: u64,
     ) -> rusqlite::Result<Result<(), RawRefusal>> {
-        let is_new = user != found.stored.session.user;
-        let size = size + user.as_ref().map_or(0, |user| user.as_str().len() as u64);
+        let is_new = user != found.stored.session.user.as_ref();
+        let size = size + user_bytes(user);
         if !is_new && size == found.size && bound == found.bound {
             return Ok(Ok(()));
         }
-        if let Some(user) = user.as_ref().filter(|_| is_new) {
+        if let Some(user) = user.filter(|_| is_new) {
+            let limit = self.batch.settings.limits.per_user.of(user.as_str());
             let mark = self.steps.ledger.mark();
-            let mut plan = Plan::new(&self.steps.conn, &mut self.steps.ledger, clocks(&self.batch.terms));
-            let refusal = plan_for_user(&mut plan, user, self.batch)?;
+            let mut plan = Plan::new(&self.steps.conn, &mut self.steps.ledger, Clocks::of(&self.batch.terms));
+            let fits = plan.place_of(user, limit)?;
             let victims = plan.chosen();
-            if let Some(refusal) = refusal {
+            if !fits {
                 self.steps.ledger.roll_back_to(mark);
-                return Ok(Err(refusal));
+                return Ok(Err(refused_by(limit)));
             }
             self.end_all(victims)?;
         }
         let mut holding = found.holding();
         self.steps.ledger.remove(holding.clone());
-        (holding.user, holding.size) = (user, size);
-        let name = holding.user.as_ref().map(UserName::as_str);
+        (holding.user, holding.size) = (user.cloned(), size);
+        let name = user.map(UserName::as_str);
         self.steps.conn.prepare_cached(REASSIGN)?.execute((found.row, name, number(size), bound))?;
         self.steps.ledger.add(holding);
         Ok(Ok(()))
@@ -503,21 +484,18 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A write is a use.
-    fn used(&mut self, found: &Found) -> rusqlite::Result<()> {
-        let (before, now) = (found.stored.last_activity, self.now());
-        if before < now {
-            self.steps.conn.prepare_cached(USE)?.execute((found.row, now.as_millis()))?;
-            self.steps.ledger.touch(before, now);
-        }
-        Ok(())
+    /// A write is a use: when the session was last used, now that it is written.
+    fn used(&mut self, found: &Found) -> Timestamp {
+        let before = found.stored.last_activity;
+        let used = before.max(self.now());
+        self.steps.ledger.touch(before, used);
+        used
     }
 
     /// An own timeout that ends then, and no later than sessions may.
     fn own_timeout(&self, created_at: Timestamp, deadline: Option<Timestamp>) -> Option<Timeout> {
-        let own = deadline?.since(created_at);
-        let longest = self.batch.terms.lifetimes.absolute_timeout;
-        Some(Timeout::of(longest.map_or(own, |longest| own.min(longest))))
+        let own = Timeout::between(created_at, deadline?);
+        Some(self.batch.terms.lifetimes.absolute_timeout.map_or(own, |longest| own.min(Timeout::of(longest))))
     }
 
     fn end(&mut self, found: Found, reason: EndReason) -> rusqlite::Result<()> {
@@ -527,28 +505,27 @@ impl Work<'_> {
 
     fn end_all(&mut self, victims: Vec<(Found, EndReason)>) -> rusqlite::Result<()> {
         let ended = self.steps.end_chosen(victims, &self.batch.terms)?;
+        self.ended(ended);
+        Ok(())
+    }
+
+    /// Notes sessions that have ended.
+    fn ended(&mut self, ended: Vec<Ended>) {
         self.outcome.written.retain(|written| !ended.iter().any(|ended| ended.key == written.key));
         self.outcome.ended.extend(ended);
-        Ok(())
     }
 
     /// Notes how a session now is.
-    fn written(&mut self, key: &SessionKey) -> rusqlite::Result<()> {
-        let stored = rows::load(&self.steps.conn, key)?;
-        self.outcome.written.retain(|written| written.key != *key);
-        self.outcome.written.extend(stored);
-        Ok(())
+    fn written(&mut self, stored: StoredSession) {
+        self.outcome.written.retain(|written| written.key != stored.key);
+        self.outcome.written.push(stored);
     }
 }
 
-/// Chooses whom one more session of a user costs theirs; or why there is to be none.
-fn plan_for_user(plan: &mut Plan<'_>, user: &UserName, batch: &RawBatch) -> rusqlite::Result<Option<RawRefusal>> {
-    plan.expired_of(user)?;
-    let limit = batch.settings.limits.per_user.of(user.as_str());
-    Ok(match limit {
-        Some(limit) if !plan.surplus_for_newcomer(user, limit)? => {
-            Some(RawRefusal::UserLimit { limit: limit.sessions })
-        }
-        _ => None,
-    })
+fn user_bytes(user: Option<&UserName>) -> u64 {
+    user.map_or(0, |user| user.as_str().len() as u64)
+}
+
+fn refused_by(limit: Option<UserLimit>) -> RawRefusal {
+    RawRefusal::UserLimit { limit: limit.map_or(0, |limit| limit.sessions) }
 }

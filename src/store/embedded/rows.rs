@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::session::{
     Content, EndReason, Lifetimes, RawName, Session, SessionId, SessionKey, StoredSession, Timeout, UserName, Verdict,
 };
-use crate::store::Cursor;
+use crate::store::{Cursor, Terms};
 
 /// A row without its data.
 #[derive(Clone, Debug)]
@@ -67,6 +67,10 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
+    pub(super) fn of(terms: &Terms) -> Self {
+        Self { lifetimes: terms.lifetimes, now: terms.now, grace: terms.grace }
+    }
+
     /// A session used then or before, and without an idle timeout of its own, has expired.
     fn idle_before(&self) -> Timestamp {
         self.own_idle_before() - self.lifetimes.idle_timeout
@@ -211,7 +215,7 @@ pub(super) fn user(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<User
 
 fn timeout(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timeout>> {
     let ms = row.get_ref(column)?.as_i64_or_null()?;
-    Ok(ms.map(|ms| Timeout::of(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))))
+    Ok(ms.map(Timeout::from_millis))
 }
 
 fn stored(row: &Row<'_>, data: Box<[u8]>) -> rusqlite::Result<StoredSession> {

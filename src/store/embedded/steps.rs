@@ -48,6 +48,7 @@ impl Steps {
     pub(super) fn create(
         &mut self,
         new: &StoredSession,
+        name: Option<&RawName>,
         limits: &CreateLimits,
         terms: &Terms,
     ) -> rusqlite::Result<Result<Vec<Ended>, CreateError>> {
@@ -55,17 +56,14 @@ impl Steps {
             return Ok(Err(CreateError::Store(full())));
         }
         let mark = self.ledger.mark();
-        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms));
+        let mut plan = Plan::new(&self.conn, &mut self.ledger, Clocks::of(terms));
         let refused = 'refused: {
-            if let Some(user) = &new.session.user {
-                plan.expired_of(user)?;
-                if let Some(limit) = limits.user
-                    && !plan.surplus_for_newcomer(user, limit)?
-                {
-                    break 'refused Some(CreateError::UserLimit);
-                }
+            if let Some(user) = &new.session.user
+                && !plan.place_of(user, limits.user)?
+            {
+                break 'refused Some(CreateError::UserLimit);
             }
-            let room = Room::for_newcomer(&new.session, limits.capacity, MAX_DISPLACED);
+            let room = Room::for_newcomer(&new.session, name_bytes(name), limits.capacity, MAX_DISPLACED);
             (!plan.room_for_newcomer(new, &room)?).then_some(CreateError::StorageFull)
         };
         let victims = plan.chosen();
@@ -73,7 +71,7 @@ impl Steps {
             self.ledger.roll_back_to(mark);
             return Ok(Err(refusal));
         }
-        self.insert(new, None)?;
+        self.insert(new, name)?;
         self.end_chosen(victims, terms).map(Ok)
     }
 
@@ -218,9 +216,9 @@ impl Steps {
         if self.reserve.is_spent() { max.min(STEP_WHEN_FULL) } else { max }
     }
 
-    pub(super) fn insert(&mut self, new: &StoredSession, name: Option<&RawName>) -> rusqlite::Result<()> {
+    fn insert(&mut self, new: &StoredSession, name: Option<&RawName>) -> rusqlite::Result<()> {
         let session = &new.session;
-        let size = size_of(new) + name.map_or(0, |name| name.name.len() as u64);
+        let size = size_of(new) + name_bytes(name);
         // Nothing is created after its last use; `correct_times` relies on it.
         let last_activity = new.last_activity.max(session.created_at);
         self.conn.prepare_cached(INSERT)?.execute((
@@ -247,7 +245,7 @@ impl Steps {
         terms: &Terms,
         choose: impl FnOnce(&mut Plan<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<Vec<Ended>> {
-        let mut plan = Plan::new(&self.conn, &mut self.ledger, clocks(terms));
+        let mut plan = Plan::new(&self.conn, &mut self.ledger, Clocks::of(terms));
         choose(&mut plan)?;
         let victims = plan.chosen();
         self.end_chosen(victims, terms)
@@ -265,7 +263,7 @@ impl Steps {
         let mut ended = Vec::with_capacity(victims.len());
         for (found, reason) in victims {
             self.conn.prepare_cached(DELETE)?.execute([found.row])?;
-            let at = found.expired(&clocks(terms)).map_or(terms.now, |(at, _)| at);
+            let at = found.expired(&Clocks::of(terms)).map_or(terms.now, |(at, _)| at);
             self.bury(&found, reason, at, terms)?;
             ended.push(Ended {
                 event_id: EventId::generate(terms.now, &*self.generator),
@@ -310,8 +308,8 @@ impl Steps {
     }
 }
 
-fn clocks(terms: &Terms) -> Clocks {
-    Clocks { lifetimes: terms.lifetimes, now: terms.now, grace: terms.grace }
+fn name_bytes(name: Option<&RawName>) -> u64 {
+    name.map_or(0, |name| name.name.len() as u64)
 }
 
 /// Bytes of data and user name.

@@ -334,13 +334,12 @@ impl<'d> Conversation<'d> {
     }
 
     fn count(&self, counts: &Counts) {
-        let metrics = &self.link.shared.metrics;
-        metrics.requests(Door::Redis, RequestOutcome::Ok, counts.ok);
-        metrics.requests(Door::Redis, RequestOutcome::Refused, counts.refused);
-        if counts.failed > 0 {
-            metrics.requests(Door::Redis, RequestOutcome::Failed, counts.failed);
+        let Counts { ok, refused, failed } = *counts;
+        for (outcome, count) in
+            [(RequestOutcome::Ok, ok), (RequestOutcome::Refused, refused), (RequestOutcome::Failed, failed)]
+        {
+            self.link.shared.metrics.requests(Door::Redis, outcome, count);
         }
-        self.door.count_commands(counts.ok + counts.refused + counts.failed);
     }
 
     /// Times what the connection does now.

@@ -7,7 +7,7 @@
 //! What memory can answer is answered where it is read, without waiting and without a copy. Everything else is kept and
 //! awaited, and what was sent behind it waits its turn: a connection's answers come in the order of its requests.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +79,6 @@ pub struct RedisDoor {
     port: u16,
     opened: Timestamp,
     connections: AtomicI64,
-    commands: AtomicU64,
     counted: Mutex<Counted>,
 }
 
@@ -105,20 +104,7 @@ impl RedisDoor {
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, access: Access, port: u16) -> Self {
         let opened = gateway.now();
-        Self {
-            gateway,
-            access,
-            port,
-            opened,
-            connections: AtomicI64::new(0),
-            commands: AtomicU64::new(0),
-            counted: Mutex::default(),
-        }
-    }
-
-    /// So many more commands were answered at once.
-    fn count_commands(&self, count: u64) {
-        self.commands.fetch_add(count, Ordering::Relaxed);
+        Self { gateway, access, port, opened, connections: AtomicI64::new(0), counted: Mutex::default() }
     }
 
     /// A client that has just come in.
@@ -321,7 +307,7 @@ impl RedisDoor {
             clients: self.gateway.metrics().connections_open(Door::Redis),
             memory_bytes: resident_bytes(),
             connections_received: self.connections.load(Ordering::Relaxed).unsigned_abs(),
-            commands_processed: self.commands.load(Ordering::Relaxed),
+            commands_processed: self.gateway.metrics().requests_answered(Door::Redis),
             databases,
         }
     }

@@ -58,7 +58,7 @@ impl RedisDoor {
             to.null_array();
             return Ok(RequestOutcome::Ok);
         };
-        to.array(answers.len());
+        to.array(answers.parts.len());
         self.answer_all(client, answers, out);
         Ok(RequestOutcome::Ok)
     }
@@ -69,7 +69,7 @@ impl RedisDoor {
         client: &mut Client,
         requests: &'k [KeptArguments],
         watched: Vec<(RawName, u64)>,
-    ) -> Result<Option<Vec<Answer<'k>>>, GatewayError> {
+    ) -> Result<Option<Answers<'k>>, GatewayError> {
         let now = self.gateway.now();
         let mut ops = Vec::with_capacity(requests.len());
         let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, now, &mut ops)).collect();
@@ -79,27 +79,21 @@ impl RedisDoor {
         } else {
             self.gateway.run_raw(RawRequest { ops, watched, told_absent: client.knows_absent() }).await?
         };
-        let Some(replies) = replies else { return Ok(None) };
-        let mut replies = replies.into_iter();
-        let answer = |part| match part {
-            Part::Said(bytes, outcome) => Answer::Said(bytes, outcome),
-            Part::Op(command, database) => {
-                Answer::Reply { command, database, reply: replies.next().unwrap_or(RawReply::Nil), asked: now }
-            }
-        };
-        Ok(Some(parts.into_iter().map(answer).collect()))
+        Ok(replies.map(|replies| Answers { parts, replies, asked: now }))
     }
 
     /// Writes answers, and remembers what they say of keys that are not there.
-    fn answer_all(&self, client: &mut Client, answers: Vec<Answer<'_>>, out: &mut Vec<u8>) -> Counts {
-        let mut counts = Counts::default();
-        for answer in answers {
-            counts.add(match answer {
-                Answer::Said(bytes, outcome) => {
+    fn answer_all(&self, client: &mut Client, answers: Answers<'_>, out: &mut Vec<u8>) -> Counts {
+        let Answers { parts, replies, asked } = answers;
+        let (mut counts, mut replies) = (Counts::default(), replies.into_iter());
+        for part in parts {
+            counts.add(match part {
+                Part::Said(bytes, outcome) => {
                     out.extend_from_slice(&bytes);
                     outcome
                 }
-                Answer::Reply { command, database, reply, asked } => {
+                Part::Op(command, database) => {
+                    let reply = replies.next().unwrap_or(RawReply::Nil);
                     for key in found_absent(&command, &reply) {
                         client.told_absent(SessionKey::of_raw(database, key), self.gateway.now());
                     }
@@ -162,12 +156,13 @@ enum Part<'k> {
     Op(Command<'k>, u16),
 }
 
-/// A request that was done with others.
-enum Answer<'k> {
-    /// Its answer.
-    Said(Vec<u8>, RequestOutcome),
-    /// What the store has said, of what was asked for then.
-    Reply { command: Command<'k>, database: u16, reply: RawReply, asked: Timestamp },
+/// Requests that were done as one, and what became of them.
+#[derive(Default)]
+struct Answers<'k> {
+    parts: Vec<Part<'k>>,
+    /// What the store has said to each operation among them, of what was asked for then.
+    replies: Vec<RawReply>,
+    asked: Timestamp,
 }
 
 /// Whether a command changes keys.
