@@ -165,6 +165,36 @@ impl Exchange for SetAndIndex {
     }
 }
 
+/// Gets one key, again and again, so many times at once.
+#[derive(Clone)]
+pub struct GetTogether {
+    requests: Arc<[u8]>,
+    answers: Arc<[u8]>,
+}
+
+impl GetTogether {
+    /// Gets `key`, which has this value, `pipeline` times at once.
+    pub fn new(key: &str, value: &[u8], pipeline: usize) -> Self {
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
+        for _ in 0..pipeline {
+            command(&mut requests, &[b"GET", key.as_bytes()]);
+            bulk(&mut answers, value);
+        }
+        Self { requests: requests.into(), answers: answers.into() }
+    }
+}
+
+impl Exchange for GetTogether {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&self.requests);
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        compare(received, &self.answers)
+    }
+}
+
 /// Saves sessions as a session library for Redis does: JSON that names the user, to live for as long as ours.
 pub struct SaveSessions {
     users: Users,

@@ -70,11 +70,22 @@ pub fn own_cpu() -> Result<f64> {
     cpu_of("self")
 }
 
+/// Processor time that the processes have used which this one has started and that have ended, in seconds.
+pub fn children_cpu() -> Result<f64> {
+    times_of("self", 13)
+}
+
 fn cpu_of(pid: &str) -> Result<f64> {
+    times_of(pid, 11)
+}
+
+/// The time in user mode that a process's status has `at` a field, counted from the third, and the time in kernel mode
+/// behind it.
+fn times_of(pid: &str, at: usize) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field, the name, may hold spaces: count from behind its parenthesis, where the third field starts.
     let (_, fields) = stat.rsplit_once(')').ok_or("/proc/<pid>/stat has another format")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
+    let ticks = fields.split_whitespace().skip(at).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
     Ok(f64::from(ticks) / TICKS_PER_SECOND)
 }
 

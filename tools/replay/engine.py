@@ -38,7 +38,7 @@ class Fired:
     minute: int
 
 
-def replay(recorders: Iterable[Recorder], rules: Path = RULES, seconds: float = 3600) -> list[Fired]:
+def replay(recorders: Iterable[Recorder], rules: Path = RULES, seconds: float = 6 * 3600) -> list[Fired]:
     """Every minute in which an alert fired, for jobs that all begin at minute 0.
 
     # Errors: `EngineError` if promtool says anything else, or needs longer than `seconds`.

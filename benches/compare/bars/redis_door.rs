@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use super::{CONNECTIONS, Lab, ROOMY, sample};
 use crate::Result;
-use crate::exchanges::{DATA_BYTES, bulk};
+use crate::exchanges::{DATA_BYTES, GetTogether, bulk};
 use crate::machine::{Program, REDIS, VALKEY};
-use crate::measure::{Sample, Samples, each, take_turns};
-use crate::process::Process;
-use crate::report::{Bar, Row, Section, load_rows};
+use crate::measure::{Sample, Samples, as_f64, each, take_turns};
+use crate::process::{Process, children_cpu};
+use crate::report::{Bar, Row, Section, Unit, load_rows};
 use crate::servers::{Durability, Redis, Sidecar, say};
-use crate::{redis_benchmark, visits};
+use crate::{load, redis_benchmark, visits};
 
 /// As session libraries name them.
 const KEY: &str = "sess:Zk4uQpVn0aHs2LwX9cYtRb7eGd1fMj5o";
@@ -88,38 +88,67 @@ fn rows_of(case: &str, peers: [&[Sample]; 2], ours: &[Sample], bars: [Bar; 3]) -
 
 pub fn look_ups(lab: &mut Lab) -> Result<Section> {
     let sides = Sides::start(&[1, 2], "")?;
-    let seconds = lab.plan.window.as_secs();
     let (mut rows, mut of_two_loops) = (Vec::new(), Vec::new());
-    for (pipeline, a_second, [throughput, cpu]) in PIPELINES {
-        let requests = a_second * seconds;
+    for (pipeline, _, [throughput, cpu]) in PIPELINES {
+        let exchange = GetTogether::new(KEY, &value(), usize::try_from(pipeline)?);
+        let clients = vec![exchange; usize::try_from(CONNECTIONS)?];
         let [redis, valkey, one_loop, two_loops] = take_turns(lab.plan.rounds, |side| {
             let (process, address) = sides.get(side);
-            let before = process.cpu()?;
-            let report = redis_benchmark::get(address, KEY, requests, pipeline)?;
-            let cpu = each(process.cpu()? - before, requests);
-            // The generator does not look at what it gets.
-            sides.check(side, "", false)?;
-            Ok(Sample { per_second: report.per_second, cpu, p99: report.p99 })
+            let taken = sample(process, || Ok(load::run(address, clients.clone(), lab.plan.window)?.0))?;
+            let (per_second, cpu) = (taken.per_second * as_f64(pipeline), each(taken.cpu, pipeline));
+            Ok(Sample { per_second, cpu, ..taken })
         })?;
-        let case = if pipeline == 1 { "no pipeline".to_owned() } else { format!("pipeline of {pipeline}") };
+        let case = case_of(pipeline);
         rows.extend(rows_of(&case, [&redis, &valkey], &one_loop, [throughput, cpu, Bar::None]));
         let case = format!("two event loops, {case}");
         of_two_loops.extend(rows_of(&case, [&redis, &valkey], &two_loops, [Bar::None; 3]));
+    }
+    let seconds = lab.plan.window.as_secs();
+    for (pipeline, a_second, [throughput, cpu]) in PIPELINES {
+        let requests = a_second * seconds;
+        let [redis, valkey, ours] = take_turns(lab.plan.rounds, |side| {
+            let (process, address) = sides.get(side);
+            let (before, of_the_generator) = (process.cpu()?, children_cpu()?);
+            let report = redis_benchmark::get(address, KEY, requests, pipeline)?;
+            let cpu = each(process.cpu()? - before, requests);
+            let of_the_generator = each(children_cpu()? - of_the_generator, requests);
+            // The generator does not look at what it gets.
+            sides.check(side, "", false)?;
+            Ok((Sample { per_second: report.per_second, cpu, p99: report.p99 }, of_the_generator))
+        })?;
+        let [of_redis, of_valkey, of_ours] =
+            [&redis, &valkey, &ours].map(|taken| taken.iter().map(|it| it.1).collect());
+        let [redis, valkey, ours] =
+            [redis, valkey, ours].map(|taken| taken.into_iter().map(|it| it.0).collect::<Vec<_>>());
+        let case = format!("redis-benchmark, {}", case_of(pipeline));
+        rows.extend(rows_of(&case, [&redis, &valkey], &ours, [throughput, cpu, Bar::None]));
+        for (program, peer) in PEERS.into_iter().zip([of_redis, of_valkey]) {
+            let what = format!("{case}, beside {}: processor time of redis-benchmark an operation", program.name);
+            rows.push(Row::new(what, Unit::Seconds, Bar::None, peer, Vec::clone(&of_ours)));
+        }
     }
     rows.extend(of_two_loops);
     let [(_, without, _), (_, with, _)] = PIPELINES;
     Ok(Section {
         method: format!(
             "`GET` of one key of {DATA_BYTES} bytes that is in memory, against redis-server and Valkey without \
-             persistence, as they come: one thread each. All are asked by `redis-benchmark -c {CONNECTIONS}` in turn, {} \
-             requests a round without a pipeline and {} with one. The bars are those of one event loop, because the \
-             generator has the other core to itself then; two loops, for orientation, share it with the generator. The \
-             p99 of a pipeline is that of all its requests together.",
+             persistence, as they come: one thread each, asked in turn on {CONNECTIONS} connections. First by our own \
+             generator, for {seconds} s a round, which sends a pipeline in one piece, waits for all its answers and \
+             compares them byte by byte: it needs less processor time than any of the servers, so that a server is what \
+             is measured. Then by `redis-benchmark -c {CONNECTIONS}`, {} requests a round without a pipeline and {} with \
+             one, whose one thread is busy nearly all the time: what it needs for an operation itself is in the table, \
+             and bounds the throughput whoever answers. The bars are those of one event \
+             loop, because the generator has the other core to itself then; two loops, for orientation, share it with \
+             the generator. The p99 of a pipeline is that of all its requests together.",
             without * seconds,
             with * seconds,
         ),
         rows,
     })
+}
+
+fn case_of(pipeline: u64) -> String {
+    if pipeline == 1 { "no pipeline".to_owned() } else { format!("pipeline of {pipeline}") }
 }
 
 pub fn log_ins(lab: &mut Lab) -> Result<Section> {
