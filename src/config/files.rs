@@ -54,8 +54,11 @@ pub fn read_config(path: &Path) -> Result<Vec<u8>, ReadError> {
     read(path, yaml::MAX_BYTES)
 }
 
-/// Reads a secret; one newline at its end is not part of it. The predicate of the error never holds any of it.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
+/// Reads a secret; one newline at its end is not part of it.
+///
+/// # Errors
+/// What is wrong with the file, as a predicate that never holds any of it.
+pub fn read_secret(path: &Path) -> Result<Secret, String> {
     let mut bytes = read(path, MAX_SECRET_BYTES).map_err(|error| error.to_string())?;
     if bytes.ends_with(b"\n") {
         bytes.pop();

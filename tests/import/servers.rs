@@ -192,6 +192,16 @@ fn passwords_are_given_and_never_shown() {
         assert!(!all.contains("pass@") && !all.contains("0urce") && !all.contains("wr0ng"), "{all}");
         assert_eq!(code == 64, all.contains("hint: see the user, the password"), "{all}");
     }
+    let file = |text: &str, code| {
+        fs::write(place.path().join("source"), text).unwrap();
+        let ended = import(&place, &["--redis", &url(""), "--redis-password-file", "source"]).expect(code);
+        ended.out + &ended.err
+    };
+    file("s0urce/pass\n", 0);
+    let told = file("wr0ng-pass", 64);
+    assert!(told.contains("hint: see the user, the password") && !told.contains("wr0ng"), "{told}");
+    let told = file("\n", 64);
+    assert!(told.contains("`--redis-password-file` is an empty file"), "{told}");
     let door = Proxy::to(&door_of(&place));
     let to = |login: &str| format!("redis://{login}{}", door.address());
     import(&place, &["--redis", &right, "--to", &to(":d00r-pass@")]).expect(0);

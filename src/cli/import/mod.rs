@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::admin_client::AdminClient;
 use super::{Exit, refuse, say};
 use crate::app::Configuration;
+use crate::config::files::read_secret;
 use crate::config::settings::{Settings, StoreSettings};
 use crate::session::{EndReason, Lifetimes};
 
@@ -48,6 +49,9 @@ pub(super) struct Import {
     /// From a Redis or Valkey: `redis://[[user]:password@]host[:port][/database]` or `unix:/path`
     #[arg(long, value_name = "URL", required_unless_present = "sessions_json", conflicts_with = "sessions_json")]
     redis: Option<String>,
+    /// Its password, out of a file: what stands in a URL, others see in the list of processes
+    #[arg(long, value_name = "FILE", requires = "redis")]
+    redis_password_file: Option<PathBuf>,
     /// From a file with one JSON object, each key with its session
     #[arg(long, value_name = "FILE")]
     sessions_json: Option<PathBuf>,
@@ -120,7 +124,11 @@ impl Plan {
         let named = |option: &'static str, text: &str| {
             Server::parse(text).map_err(|error: NoServer| format!("`{option}` {error}"))
         };
-        let source = import.redis.as_deref().map(|url| named("--redis", url)).transpose()?;
+        let mut source = import.redis.as_deref().map(|url| named("--redis", url)).transpose()?;
+        if let (Some(source), Some(path)) = (&mut source, &import.redis_password_file) {
+            let password = read_secret(path).map_err(|error| format!("`--redis-password-file` {error}"))?;
+            source.password = Some(password);
+        }
         let listen = &settings.listen;
         let to = match (&import.to, &listen.redis) {
             (Some(url), _) => named("--to", url)?,
