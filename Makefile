@@ -27,7 +27,7 @@ unit:      ## All tests of the crate, against real files, processes and clocks
 clients:   ## Real apps and tools against the Redis door
 	@scripts/setup clients
 	cargo build --locked
-	$(PYTHON) -m unittest tools.clients.test_apps tools.clients.test_libraries
+	$(PYTHON) -m unittest tools.clients.test_apps tools.clients.test_libraries tools.clients.test_sessions
 
 fuzz:      ## What reads other people's bytes, fuzzed: two minutes each, or FUZZ_SECONDS
 	@scripts/setup fuzz
