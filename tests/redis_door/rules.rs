@@ -270,6 +270,16 @@ async fn locks_are_taken_and_given_back_and_are_no_sessions() {
     other.call("SET PHPREDIS_SESSION:x_LOCK secret-2 NX PX 30000", OK);
     other.send(&[b"EVAL", SCRIPT.as_bytes(), b"1", b"PHPREDIS_SESSION:x_LOCK", b"secret-2"]);
     other.expect(":1\r\n");
+    let in_lines = SCRIPT
+        .replace('"', "'")
+        .replace(" then ", " then\n    ")
+        .replace(" else ", "\nelse\n    ")
+        .replace(" end", "\nend");
+    other.call("SET PHPREDIS_SESSION:x_LOCK secret-3 NX PX 30000", OK);
+    one.send(&[b"EVAL", in_lines.as_bytes(), b"1", b"PHPREDIS_SESSION:x_LOCK", b"secret-2"]);
+    one.expect(":0\r\n");
+    one.send(&[b"EVAL", in_lines.as_bytes(), b"1", b"PHPREDIS_SESSION:x_LOCK", b"secret-3"]);
+    one.expect(":1\r\n");
     other.call("SET PHPREDIS_SESSION:x_LOCK secret-3 NX PX 30000", OK);
     gateway.clock.advance(Duration::from_secs(31));
     one.call("SET PHPREDIS_SESSION:x_LOCK secret-4 NX PX 30000", OK);
