@@ -62,8 +62,6 @@ pub struct Declaration {
     pub help: &'static str,
     /// The buckets of a histogram.
     pub buckets: Option<Buckets>,
-    /// Why it is on no dashboard and in no rule; `None`: it is.
-    pub internal: Option<&'static str>,
 }
 
 impl Declaration {
@@ -82,7 +80,6 @@ impl Declaration {
             unit: family.unit,
             help: family.help,
             buckets: family.buckets,
-            internal: family.internal,
         }
     }
 }
@@ -246,11 +243,11 @@ catalogue! {
     late_saves: Counters<()> = Family::new(
         "sessgate_late_saves_total", [], Unit::Count("saves"),
         "Saves of a session that had ended less than redis_door.tombstone ago: dropped, so that it stays ended.",
-    ).internal("nothing that an operator could act on: the tombstones do what they are for");
+    );
     unknown_values: Counters<()> = Family::new(
         "sessgate_unknown_values_total", [], Unit::Count("saves"),
         "Saves of sessions whose value could not be read, so that their user is not known and no user's limit counts them.",
-    ).internal("asked for when the Redis door is set up: docs/REDIS.md says how");
+    );
     leases_held: Gauges<()> = Family::new(
         "sessgate_leases_held", [], Unit::Count("leases"),
         "Leases that are held now, of all users.",

@@ -39,10 +39,8 @@ pub fn render() -> String {
     let mut text = String::from(HEAD);
     let families = catalogue();
     for family in &families {
-        let internal = family.internal.map(|why| format!(" Internal: {why}")).unwrap_or_default();
-        let help = family.help;
         let unit = unit(family.unit);
-        row(&mut text, &[&code(family.name), family.kind, &labels(family), unit, &format!("{help}{internal}")]);
+        row(&mut text, &[&code(family.name), family.kind, &labels(family), unit, family.help]);
     }
     text.push_str(PROCESS);
     for [name, kind, help] in process() {

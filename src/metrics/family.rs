@@ -61,14 +61,12 @@ pub struct Family<L: LabelSet> {
     pub help: &'static str,
     /// The buckets of a histogram.
     pub buckets: Option<Buckets>,
-    /// Why it is on no dashboard and in no rule; `None`: it is.
-    pub internal: Option<&'static str>,
 }
 
 impl<L: LabelSet> Family<L> {
     /// A family with these properties and no more.
     pub fn new(name: &'static str, labels: L::Texts, unit: Unit, help: &'static str) -> Self {
-        Self { name, labels, fixed: &[], unit, help, buckets: None, internal: None }
+        Self { name, labels, fixed: &[], unit, help, buckets: None }
     }
 
     /// The same with labels that are the same in all series.
@@ -81,12 +79,6 @@ impl<L: LabelSet> Family<L> {
     #[must_use]
     pub fn buckets(self, buckets: Buckets) -> Self {
         Self { buckets: Some(buckets), ..self }
-    }
-
-    /// The same, not meant for dashboards, and why.
-    #[must_use]
-    pub fn internal(self, why: &'static str) -> Self {
-        Self { internal: Some(why), ..self }
     }
 }
 

@@ -131,22 +131,30 @@ CONFIGURATION = Row("Configuration and doors", [
     Lines(
         "Reloads", "Attempts to read the configuration anew, by what caused them and whether it was taken.",
         [Query(f"sum by (trigger, result) (increase({series('sessgate_config_reloads_total')}[{RATE}]))", "{{trigger}} {{result}}")],
-        "short", 6, stack=True, runbook="SessgateConfigReloadFailed",
+        "short", 12, stack=True, runbook="SessgateConfigReloadFailed",
     ),
     Table(
         "Configuration in force", "A number that stands for the configuration of each sidecar: those of one job should be the same. 0 is "
         "the documented defaults.",
-        [Query(f"sum by (instance) ({series('sessgate_config_hash')})")], "hex", 6,
+        [Query(f"sum by (instance) ({series('sessgate_config_hash')})")], "hex", 12,
         columns={"instance": "Instance"}, value="Configuration", runbook="SessgateConfigInconsistent",
     ),
     Lines(
         "Connections", "Client connections open now, by door. Far more than usual: an app that does not reuse its connections.",
-        [Query(total(series("sessgate_connections"), "door"), "{{door}}")], width=6, overrides=colored(api=BLUE, admin=PURPLE), low=0,
+        [Query(total(series("sessgate_connections"), "door"), "{{door}}")], width=8, overrides=colored(api=BLUE, admin=PURPLE, redis=GREEN), low=0,
     ),
     Lines(
         "Requests by door", "Requests a second. failed: the sidecar or its store was at fault.",
-        [Query(rate("sessgate_requests_total", "door, outcome"), "{{door}} {{outcome}}")], "reqps", 6,
+        [Query(rate("sessgate_requests_total", "door, outcome"), "{{door}} {{outcome}}")], "reqps", 8,
         overrides=colored(**{"api ok": GREEN, "api refused": ORANGE, "api failed": RED}),
+    ),
+    Lines(
+        "Saves through the Redis door that stand out", "Saves a second. unreadable: whose session it is cannot be told from the value, so "
+        "that no user's limit counts it; if there are more and more, give the keys a rule or bind them (docs/REDIS.md). late: of a session "
+        "that had just ended, dropped so that it stays ended; many, and users who say that a log-in got lost: shorten "
+        "`redis_door.tombstone`.",
+        [Query(rate("sessgate_unknown_values_total"), "unreadable"), Query(rate("sessgate_late_saves_total"), "late")], "ops", 8,
+        overrides=colored(unreadable=ORANGE, late=BLUE),
     ),
 ])
 

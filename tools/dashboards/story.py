@@ -43,6 +43,8 @@ STRANGERS = 1.0
 """Look-ups a second with tokens that nobody has, while the store is held: memory answers none of them."""
 DROPPED = 'sessgate_hook_deliveries_total{result="dropped"}'
 """Notices that were given up."""
+LEGACY = 2.0
+"""Sessions a second that an older app saves through the Redis door."""
 PATIENCE = 20.0
 """Seconds that trouble lasts at most beyond its time, until it is seen."""
 
@@ -187,8 +189,9 @@ def played(story: Story) -> Iterator[Played]:
     with contextlib.ExitStack() as stack:
         for release in (first.close, second.close, hook.close):
             stack.callback(release)
-        for sidecar in (first, second):
-            sidecar.configure(overlaid(story.settings(), hook.settings()))
+        redis = {"listen": {"redis": "127.0.0.1:0"}}
+        for sidecar, more in ((first, redis), (second, {})):
+            sidecar.configure(overlaid(overlaid(story.settings(), hook.settings()), more))
             sidecar.start()
         scrape = f"{int(story.scrape * 1000)}ms"
         job = ScrapeJob(JOB, [first.target, second.target], {"namespace": NAMESPACE})
@@ -213,6 +216,7 @@ async def _play(
         playing = [tasks.create_task(play(night, frame, place=first)), tasks.create_task(play(calm, calm_frame, place=second))]
         tasks.create_task(_operate(clock, first, second))
         tasks.create_task(_deafen(clock, first, hook))
+        tasks.create_task(_save_late(story, first))
         breaking = tasks.create_task(_break(clock, prometheus, second))
     return (*(task.result() for task in playing), breaking.result())
 
@@ -240,6 +244,26 @@ async def _operate(clock: _Clock, first: Sidecar, second: Sidecar) -> None:
         sidecar.configure(overlaid(sidecar.config, limits))
     await clock.until(0.8)
     BadReload(first).begin()
+
+
+async def _save_late(story: Story, first: Sidecar) -> None:
+    """An older app, through the Redis door: nobody can read what it saves, and after a log-out it saves once more. It is gone
+    before storage is full."""
+    assert first.redis_target is not None
+    host, port = first.redis_target.split(":")
+    one, other = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+    try:
+        for number, _ in enumerate(evenly(0.0, story.at(0.6), LEGACY)):
+            save = f"SETEX legacy:{number} 60 ~opaque~"
+            for (reader, writer), command in ((one, save), (one, f"DEL legacy:{number}"), (other, save)):
+                writer.write(f"{command}\r\n".encode())
+                answer = await reader.readline()
+                if not answer.startswith((b"+OK", b":1")):
+                    raise RuntimeError(f"{command}: {answer!r}")
+            await asyncio.sleep(1 / LEGACY)
+    finally:
+        for _, writer in (one, other):
+            writer.close()
 
 
 async def _deafen(clock: _Clock, first: Sidecar, hook: HookDown) -> None:
