@@ -53,6 +53,26 @@ def _no_page(bar: str, outcomes: Sequence[Outcome] | None) -> Verdict | None:
     return Verdict(bar, not pages, f"{len(pages)} in {days:.0f} days of {len(outcomes)} seeds{which}")
 
 
+WHY = {
+    ("plain", 16, "SessgateStorageFullSoon"): "At a day's peak the noise makes the traffic swell as it does once in six hundred days: what "
+    "is stored rises from 0.43 to 0.72 of the cap in four and a half hours, at four times the pace of yesterday and a week ago. When it "
+    "pages, at 0.60, three more hours of that would have reached 0.9; it turned instead. Nothing yet tells such a day from an app that has "
+    "begun to leak. To wait until 0.7 would have kept still, and would take up to two hours from the warning of a real leak.",
+    ("trace elb_request_count.csv", 11, "SessgateCapImminent"): "Requests swell within minutes to twice those of the day "
+    "before, in a place that nobody has labelled and in the first week, which has none before it to be compared with; as short sessions, "
+    "of which this installation is full, what is stored goes from 0.34 to 0.57 of the cap in eighteen minutes, and at that pace would be at "
+    "0.9 in twenty-five more. It turns there, and the page goes after four "
+    "minutes. An alert that is to leave ten minutes before a cap cannot wait to see that.",
+}
+"""What somebody who looked into a page without harm has to say, by shape, seed and alert."""
+
+
+def _misses(outcomes: Sequence[Outcome]) -> str:
+    pages = [one for outcome in outcomes for one in outcome.episodes if one.severity == "critical" and not one.true]
+    looked_into = [(one, WHY[key]) for one in pages if (key := (one.shape, one.seed, one.alert)) in WHY]
+    return "".join(f"\n**{one.alert}, {one.shape}, seed {one.seed}.** {why}\n" for one, why in looked_into)
+
+
 def _by_shape(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = defaultdict(list)
     for one in outcomes:
@@ -66,7 +86,7 @@ def render(outcomes: Sequence[Outcome], command: str) -> str:
     days = sum(one.minutes for one in outcomes) / 1440
     parts = [HEAD.format(seeds=seeds, days=f"{days:,.0f}", command=command)]
     parts.append("## Bars\n\n| bar | met | measured |\n|---|---|---|\n" + "".join(
-        f"| {one.bar} | {'yes' if one.met else '**no**'} | {one.figure} |\n" for one in verdicts(outcomes)))
+        f"| {one.bar} | {'yes' if one.met else '**no**'} | {one.figure} |\n" for one in verdicts(outcomes)) + _misses(outcomes))
     parts.append(BY_SHAPE + "".join(_shape_row(shape, ones) for shape, ones in _by_shape(outcomes).items()))
     parts.append("## By alert\n\n*Precision*: episodes that touch a label, of all.\n\n" + _alert_table(outcomes))
     parts.append("## What the shapes are\n\n" + "".join(
