@@ -168,12 +168,23 @@ pub(super) struct Reservation<'m> {
 }
 
 impl Reservation<'_> {
-    /// Inserts what the store said, unless the session was removed since the reservation was made.
-    pub(super) fn fill(self, entry: &Arc<Entry>) {
+    /// Inserts what the store said, unless the session was removed since the reservation was made. Whether it did.
+    pub(super) fn fill(self, entry: &Arc<Entry>) -> bool {
         entry.weight.store(self.memory.weigh(entry), Ordering::Relaxed);
         let mut evicted = Vec::new();
-        if self.guard.insert_with_lifecycle(Arc::clone(entry), &mut evicted).is_ok() {
+        let inserted = self.guard.insert_with_lifecycle(Arc::clone(entry), &mut evicted).is_ok();
+        if inserted {
             self.memory.watch(&self.key, entry);
+        }
+        inserted
+    }
+
+    /// Inserts what was written. If the reservation has been taken away since, another may have put there what it wrote
+    /// before: that is brought up to date.
+    pub(super) fn fill_written(self, entry: &Arc<Entry>) {
+        let (memory, key) = (self.memory, self.key);
+        if !self.fill(entry) {
+            memory.bring_up(&key, entry);
         }
     }
 }
@@ -276,7 +287,12 @@ impl Memory {
     pub(super) fn refresh(&self, stored: &StoredSession) -> Arc<Entry> {
         let fresh = Arc::new(Entry::of(stored.clone()));
         fresh.weight.store(self.weigh(&fresh), Ordering::Relaxed);
-        let outcome = self.sessions.entry(&stored.key, Some(Duration::ZERO), |_, held| {
+        self.bring_up(&stored.key, &fresh);
+        fresh
+    }
+
+    fn bring_up(&self, key: &SessionKey, fresh: &Arc<Entry>) {
+        let outcome = self.sessions.entry(key, Some(Duration::ZERO), |_, held| {
             if held.session.revision < fresh.session.revision {
                 fresh.last_activity.fetch_max(held.last_activity.load(Ordering::Relaxed), Ordering::Relaxed);
                 // The timer of the old entry is also the new one's.
@@ -284,15 +300,14 @@ impl Memory {
                 if held.stale.swap(false, Ordering::Relaxed) {
                     self.shared.stale.fetch_sub(1, Ordering::Relaxed);
                 }
-                *held = Arc::clone(&fresh);
+                *held = Arc::clone(fresh);
             }
             EntryAction::Retain(())
         });
         if matches!(outcome, EntryResult::Timeout) {
             // A read is under way that may have seen the older state: it must not be kept.
-            self.sessions.remove(&stored.key);
+            self.sessions.remove(key);
         }
-        fresh
     }
 
     /// Removes an entry because its session ended, and whatever read of it is under way.
@@ -466,4 +481,51 @@ fn capacity(rules: MemoryRules) -> (u32, u64) {
     let least = units(rules.bytes.div_ceil(sessions)).max(1);
     let whole = if sessions >= SHARDS { sessions - sessions % SHARDS } else { sessions };
     (least, u64::from(least).saturating_mul(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::BuildInfo;
+    use crate::session::{RawName, SessionId};
+
+    fn entry(revision: u64) -> Arc<Entry> {
+        let at = Timestamp::from_millis(1);
+        Arc::new(Entry::of(StoredSession {
+            key: key(),
+            session: Session {
+                id: SessionId::from_bytes([0; 16]),
+                user: None,
+                created_at: at,
+                idle_timeout: None,
+                absolute_timeout: None,
+                revision,
+                data: Box::default(),
+            },
+            last_activity: at,
+            content: Content::Text,
+        }))
+    }
+
+    fn key() -> SessionKey {
+        RawName { database: 0, name: Box::from(*b"name") }.key()
+    }
+
+    // Two write the same key, and a third takes their reservations away: whoever wrote last is who is remembered.
+    #[tokio::test]
+    async fn a_reservation_that_was_taken_away_does_not_leave_an_older_state() {
+        let hour = Duration::from_secs(3_600);
+        let rules = MemoryRules { sessions: 10, bytes: 1 << 20, stale_after: hour, memory_idle: hour };
+        let build = BuildInfo { version: "test", revision: "test", store: "none" };
+        let memory = Memory::new(rules, Arc::new(Metrics::new(&build)));
+        for (first, second) in [(3, 2), (2, 3)] {
+            let late = memory.get_or_reserve(&key()).await.err().expect("nothing is here");
+            memory.bring_up(&key(), &entry(1));
+            let early = memory.get_or_reserve(&key()).await.err().expect("nothing is here");
+            early.fill_written(&entry(second));
+            late.fill_written(&entry(first));
+            assert_eq!(memory.get(&key()).map(|held| held.session.revision), Some(3));
+            memory.remove(&key());
+        }
+    }
 }

@@ -180,7 +180,7 @@ impl Gateway {
         self.count_raw_outcome(&outcome);
         for stored in outcome.written {
             match reservation.take() {
-                Some(reservation) if Some(stored.key) == key => reservation.fill(&Arc::new(Entry::of(stored))),
+                Some(reservation) if Some(stored.key) == key => reservation.fill_written(&Arc::new(Entry::of(stored))),
                 _ => drop(self.memory.refresh(&stored)),
             }
         }
