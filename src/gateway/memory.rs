@@ -519,9 +519,9 @@ mod tests {
         let build = BuildInfo { version: "test", revision: "test", store: "none" };
         let memory = Memory::new(rules, Arc::new(Metrics::new(&build)));
         for (first, second) in [(3, 2), (2, 3)] {
-            let late = memory.get_or_reserve(&key()).await.err().expect("nothing is here");
+            let late = memory.get_or_reserve(&key()).await.expect_err("nothing is here");
             memory.bring_up(&key(), &entry(1));
-            let early = memory.get_or_reserve(&key()).await.err().expect("nothing is here");
+            let early = memory.get_or_reserve(&key()).await.expect_err("nothing is here");
             early.fill_written(&entry(second));
             late.fill_written(&entry(first));
             assert_eq!(memory.get(&key()).map(|held| held.session.revision), Some(3));
