@@ -18,7 +18,7 @@ struct Heard {
     error: Option<ProtocolError>,
 }
 
-/// Reads a stream in pieces whose lengths repeat `cuts`.
+/// Reads a stream in pieces whose lengths repeat `cuts`; if there are any, plain `GET`s by their own way.
 fn hear(bytes: &[u8], cuts: &[u8], authenticated: bool) -> Heard {
     let mut parser = Parser::new(Limits::default(), authenticated);
     let (mut heard, mut start, mut end) = (Heard::default(), 0, 0);
@@ -27,6 +27,14 @@ fn hear(bytes: &[u8], cuts: &[u8], authenticated: bool) -> Heard {
         let more = lengths.next().map_or(usize::MAX, |length| usize::from(*length).max(1));
         end = end.saturating_add(more).min(bytes.len());
         loop {
+            if !cuts.is_empty()
+                && let Some((key, length)) = parser.plain_get(&bytes[start..end])
+            {
+                let name = bytes[start..end].iter().copied().filter(u8::is_ascii_alphabetic).take(3).collect();
+                heard.requests.push(vec![name, key.to_vec()]);
+                start += length;
+                continue;
+            }
             match parser.next(&bytes[start..end]) {
                 Ok(Frame::Request { arguments, length }) => {
                     heard.requests.push(arguments.iter().map(<[u8]>::to_vec).collect());

@@ -1,8 +1,13 @@
 //! Many requests at once: each has its answer, in order, however the bytes come.
 
+use std::time::Duration;
+
+use sessgate::doors::resp::reply::errors;
+
 use super::sessions::bulk;
 use crate::support::gateway::TestGateway;
 use crate::support::redis_door::TestRedisDoor;
+use crate::support::seed::Random;
 
 const OK: &str = "+OK\r\n";
 
@@ -75,6 +80,42 @@ async fn a_run_is_bounded_and_shares_commits() {
     assert!((1_000 / 64..200).contains(&steps), "{steps} steps");
     let requests = gateway.figure("sessgate_requests_total{door=\"redis\",outcome=\"ok\"}");
     assert_eq!(requests, 1_001);
+    drop(client);
+    door.close().await;
+}
+
+/// What memory holds, what only the store does, a hash, what is over or never was, and other requests: each is answered
+/// as if it had come alone.
+#[tokio::test]
+async fn reads_that_come_together_are_answered_as_if_each_came_alone() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    let long = "x".repeat(20_000);
+    for request in ["SET a 1", "SET b 22", &format!("SET long {long}"), "SET over 1 PX 10"] {
+        client.call(request, OK);
+    }
+    client.call("HSET h f 1", ":1\r\n");
+    gateway.clock.advance(Duration::from_millis(11));
+    let known = [
+        ("GET a", bulk("1")),
+        ("get b", bulk("22")),
+        ("GET long", bulk(&long)),
+        ("GET over", "$-1\r\n".to_owned()),
+        ("GET never", "$-1\r\n".to_owned()),
+        ("GET h", format!("-{}\r\n", errors::WRONG_TYPE)),
+        ("PING", "+PONG\r\n".to_owned()),
+    ];
+    let mut random = Random::from_env();
+    eprintln!("SESSGATE_SEED={}", random.seed());
+    for _ in 0..300 {
+        if random.below(4) == 0 {
+            gateway.forget();
+        }
+        let chosen: Vec<_> = (0..=random.below(20)).map(|_| random.pick(&known)).collect();
+        client.send_all(&chosen.iter().map(|(request, _)| *request).collect::<Vec<_>>());
+        client.expect(&chosen.iter().map(|(_, answer)| answer.as_str()).collect::<String>());
+    }
     drop(client);
     door.close().await;
 }

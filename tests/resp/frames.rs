@@ -14,7 +14,10 @@ const END: &[u8] = b"$3\r\nEND\r\n";
 
 fn requests() -> impl Strategy<Value = Vec<Words>> {
     let word = prop_oneof![vec(any::<u8>(), 0..40), Just(b"GET".to_vec()), vec(any::<u8>(), 1000..1100)];
-    vec(vec(word, 1..6), 0..8)
+    let get =
+        (prop_oneof![Just(b"GET".to_vec()), Just(b"gEt".to_vec()), Just(b"TTL".to_vec())], vec(any::<u8>(), 0..40));
+    let request = prop_oneof![vec(word, 1..6), get.prop_map(|(name, key)| vec![name, key])];
+    vec(request, 0..8)
 }
 
 /// Cuts bytes into pieces at these places, which may repeat.
@@ -33,6 +36,7 @@ proptest! {
         let bytes: Vec<u8> = requests.iter().flat_map(|words| request(words)).collect();
         let mut parser = Parser::new(Limits::default(), true);
         let expected = Read { requests, error: None, left: 0 };
+        prop_assert_eq!(&read_whole(&bytes), &expected);
         prop_assert_eq!(read(&mut parser, pieces(&bytes, &mut cuts)), expected);
     }
 

@@ -21,14 +21,24 @@ pub struct Read {
     pub left: usize,
 }
 
-/// Reads bytes that come piece by piece, as a connection does.
+/// Reads bytes that come piece by piece, as a connection does: plain `GET`s by their own way.
 pub fn read<'c>(parser: &mut Parser, pieces: impl IntoIterator<Item = &'c [u8]>) -> Read {
+    read_by(parser, pieces, true)
+}
+
+fn read_by<'c>(parser: &mut Parser, pieces: impl IntoIterator<Item = &'c [u8]>, gets_apart: bool) -> Read {
     let mut read = Read { requests: Vec::new(), error: None, left: 0 };
     let mut buffer = Vec::new();
     'pieces: for piece in pieces {
         buffer.extend_from_slice(piece);
         let mut at = 0;
         loop {
+            if gets_apart && let Some((key, length)) = parser.plain_get(&buffer[at..]) {
+                let name = buffer[at..].iter().copied().filter(u8::is_ascii_alphabetic).take(3).collect();
+                read.requests.push(vec![name, key.to_vec()]);
+                at += length;
+                continue;
+            }
             match parser.next(&buffer[at..]) {
                 Ok(Frame::Request { arguments, length }) => {
                     read.requests.push(words(arguments));
@@ -51,9 +61,9 @@ pub fn read<'c>(parser: &mut Parser, pieces: impl IntoIterator<Item = &'c [u8]>)
     read
 }
 
-/// Reads bytes that come at once.
+/// Reads bytes that come at once, all of them by the general way.
 pub fn read_whole(bytes: &[u8]) -> Read {
-    read(&mut Parser::new(Limits::default(), true), [bytes])
+    read_by(&mut Parser::new(Limits::default(), true), [bytes], false)
 }
 
 pub fn words(arguments: Arguments<'_>) -> Words {

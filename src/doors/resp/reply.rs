@@ -256,9 +256,15 @@ impl<'b> Writer<'b> {
 
     #[inline]
     fn head(&mut self, kind: u8, length: usize) {
-        self.out.push(kind);
-        self.digits(length as u64);
-        self.end();
+        if let Some((head, bytes)) = short_head(kind, length) {
+            let end = self.out.len() + bytes;
+            self.out.extend_from_slice(&head);
+            self.out.truncate(end);
+        } else {
+            self.out.push(kind);
+            self.digits(length as u64);
+            self.end();
+        }
     }
 
     #[inline]
@@ -288,6 +294,21 @@ impl<'b> Writer<'b> {
 
 /// As many digits as a number of 64 bits can have.
 const MOST_DIGITS: usize = 20;
+
+/// The head of something shorter than 100 kB, in as many bytes as one register has, and how many of them it is.
+#[inline]
+fn short_head(kind: u8, length: usize) -> Option<([u8; 8], usize)> {
+    let mut left = u32::try_from(length).ok().filter(|length| *length < 100_000)?;
+    // From its end to its beginning, which is the lowest byte.
+    let (mut head, mut bytes) = (u64::from(u16::from_le_bytes(*b"\r\n")), 2);
+    loop {
+        (head, bytes) = (head << 8 | u64::from(b'0') | u64::from(left % 10), bytes + 1);
+        left /= 10;
+        if left == 0 {
+            return Some(((head << 8 | u64::from(kind)).to_le_bytes(), bytes + 1));
+        }
+    }
+}
 
 /// Writes a number to the end of `digits`. Where it begins.
 #[inline]
@@ -351,6 +372,13 @@ mod tests {
         check(|to| to.push(3), "*3\r\n", ">3\r\n");
         check(|to| to.verbatim_by(|out| out.extend(b"text")), "$4\r\ntext\r\n", "=8\r\ntxt:text\r\n");
         check(|to| to.bulk_by(|out| out.extend([b'x'; 12])), "$12\r\nxxxxxxxxxxxx\r\n", "$12\r\nxxxxxxxxxxxx\r\n");
+    }
+
+    #[test]
+    fn heads_have_all_their_digits() {
+        for length in [0, 9, 10, 12_345, 99_999, 100_000, 123_456_789] {
+            check(|to| to.array(length), &format!("*{length}\r\n"), &format!("*{length}\r\n"));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::doors::serve::watch::{Phase, Ticks};
 use crate::metrics::labels::{Door, RequestOutcome};
 
 /// Once so many bytes of answers have piled up, they are sent before more requests are looked at.
-const OUTPUT_BYTES: usize = 64 * 1024;
+pub(super) const OUTPUT_BYTES: usize = 64 * 1024;
 /// Notices that a subscriber may leave unread, in bytes; beyond, its connection is closed.
 const UNREAD_BYTES: usize = 1024 * 1024;
 /// A connection that waits keeps no larger buffer than this.
@@ -271,6 +271,9 @@ impl<'d> Conversation<'d> {
     fn work(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Stop) {
         let (mut used, mut counts) = (0, Counts::default());
         let stop = loop {
+            if self.client.is_free() {
+                used += self.door.gets_at_once(&mut self.client, &mut self.parser, &bytes[used..], out, &mut counts);
+            }
             if out.len() >= OUTPUT_BYTES {
                 break Stop::OutputFull;
             }

@@ -1,6 +1,7 @@
 //! The door: connections that speak the Redis protocol, and the gateway behind them.
 //!
-//! `conversation` reads, writes and keeps the time of one connection; `client` is what it remembers; `keys` says what a
+//! `conversation` reads, writes and keeps the time of one connection; `client` is what it remembers; `gets` is
+//! the hot path; `keys` says what a
 //! command about keys asks of the gateway, and how the answer reads; `together` does several as one; `notices` tells of
 //! ends to who subscribes.
 //!
@@ -23,12 +24,13 @@ use crate::clock::Timestamp;
 use crate::config::settings::Secret;
 use crate::doors::serve::event_loop::Link;
 use crate::doors::serve::{self, ServeLimits};
-use crate::gateway::{Gateway, MemoryLookUp, Slide};
+use crate::gateway::Gateway;
 use crate::metrics::labels::{Door, RequestOutcome};
-use crate::session::{Content, SessionKey, glob};
+use crate::session::glob;
 
 mod client;
 mod conversation;
+mod gets;
 mod keys;
 mod notices;
 mod together;
@@ -113,37 +115,7 @@ impl RedisDoor {
     }
 
     /// Answers a request, if that takes no waiting.
-    #[inline]
     fn answer_at_once(&self, client: &mut Client, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Step {
-        if let Some(name) = arguments.as_get()
-            && client.is_free()
-        {
-            return self.get_at_once(client, name, out);
-        }
-        self.other_at_once(client, arguments, out)
-    }
-
-    /// The hot path.
-    #[inline]
-    fn get_at_once(&self, client: &mut Client, name: &[u8], out: &mut Vec<u8>) -> Step {
-        let key = SessionKey::of_raw(client.database, name);
-        let mut to = Writer::new(out, client.protocol);
-        match self.gateway.look_up_in_memory(&key, Slide::Touch) {
-            MemoryLookUp::Hit(view) if view.entry.content == Content::Hash => {
-                to.error(errors::WRONG_TYPE);
-                return Step::Done(RequestOutcome::Refused);
-            }
-            MemoryLookUp::Hit(view) => to.bulk(&view.entry.session.data),
-            MemoryLookUp::Expired => {
-                to.null();
-                client.told_absent(key, self.gateway.now());
-            }
-            MemoryLookUp::Absent => return Step::Later,
-        }
-        Step::Done(RequestOutcome::Ok)
-    }
-
-    fn other_at_once(&self, client: &mut Client, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Step {
         let name = match Name::of(&arguments) {
             Ok(name) => name,
             Err(CommandError::OtherProtocol) => return Step::Close,

@@ -20,6 +20,9 @@ pub const LONGEST_LINE: usize = 64 * 1024;
 /// The most arguments, and the longest argument in bytes, before a client is authenticated (as Redis has them).
 pub const BEFORE_AUTH: (usize, usize) = (10, 16 * 1024);
 
+/// Where the name is in a request whose name has three letters, and which has one argument.
+const SHORT_NAME: std::ops::Range<usize> = 8..11;
+
 /// Arguments whose places stay allocated between requests: more than nearly every request has.
 const KEPT_SPANS: usize = 16;
 
@@ -176,9 +179,6 @@ impl Parser {
     #[inline]
     fn begin(&mut self, buffer: &[u8]) -> Result<Progress, ProtocolError> {
         self.spans.clear();
-        if let Some(length) = self.short(buffer) {
-            return Ok(Progress::Whole { length, inline: false });
-        }
         self.forget_what_was_large();
         match buffer.first() {
             None => Ok(Progress::Incomplete { wanted: 1 }),
@@ -187,11 +187,25 @@ impl Parser {
         }
     }
 
-    /// The fast path: all of a request with a name of three letters and one argument, such as `GET`. How long it is.
+    /// The key of a plain `GET` and how many bytes it took, if that is what `buffer` begins with, whole and in the usual
+    /// form. If not, [`next`](Self::next) says what it is.
     #[inline]
-    fn short(&mut self, buffer: &[u8]) -> Option<usize> {
-        const NAME: usize = b"*2\r\n$3\r\n".len();
-        const ARGUMENT: usize = NAME + b"GET\r\n$".len();
+    pub fn plain_get<'b>(&mut self, buffer: &'b [u8]) -> Option<(&'b [u8], usize)> {
+        if self.missing > 0 {
+            return None;
+        }
+        let Span { start, end } = self.short(buffer)?;
+        if !buffer[SHORT_NAME].eq_ignore_ascii_case(b"get") {
+            return None;
+        }
+        (self.at, self.searched) = (0, 0);
+        Some((&buffer[start..end], end + 2))
+    }
+
+    /// Where the argument is of a request with a name of three letters and that one, whole and in the usual form.
+    #[inline]
+    fn short(&self, buffer: &[u8]) -> Option<Span> {
+        const ARGUMENT: usize = b"*2\r\n$3\r\nGET\r\n$".len();
         let [b'*', b'2', b'\r', b'\n', b'$', b'3', b'\r', b'\n', _, _, _, b'\r', b'\n', b'$', rest @ ..] = buffer
         else {
             return None;
@@ -199,12 +213,7 @@ impl Parser {
         let (length, header) = short_length(rest)?;
         let start = ARGUMENT + header;
         let end = start + length;
-        if end + 2 > buffer.len() || length > self.longest_argument() {
-            return None;
-        }
-        self.spans.push(Span { start: NAME, end: NAME + 3 });
-        self.spans.push(Span { start, end });
-        Some(end + 2)
+        (end + 2 <= buffer.len() && length <= self.longest_argument()).then_some(Span { start, end })
     }
 
     /// A connection that once had a large request need not keep the room for it.
