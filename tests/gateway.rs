@@ -5,12 +5,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sessgate::gateway::api::{CreateRequest, Created, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
 use sessgate::session::{OnExcess, SessionKey};
-use sessgate::store::Store;
+use sessgate::store::{READ_DEADLINE, Store};
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::support::exposition::Exposition;
@@ -247,6 +247,25 @@ async fn who_waits_for_a_read_that_is_given_up_reads_by_itself() {
         assert!(other.await.expect("no panic").is_ok());
     }
     assert_eq!(fixture.store.calls(Op::Load), 2);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_read_that_hangs_give_up_together() {
+    let fixture = fixture();
+    let key = fixture.log_in().await.token.key();
+    fixture.on.forget();
+    let look_up = move |gateway: Arc<Gateway>| async move { gateway.look_up(key, Slide::Touch).await };
+    let (_first, _held) = fixture.start_until(Point::Before(Op::Load), look_up).await;
+    let began = Instant::now();
+    let others: Vec<_> = (0..10).map(|_| fixture.start(look_up)).collect();
+    for other in others {
+        assert!(matches!(other.await.expect("no panic"), Err(GatewayError::Unavailable(_))));
+    }
+    let waited = began.elapsed();
+    assert!((READ_DEADLINE..READ_DEADLINE * 5).contains(&waited), "{waited:?}");
+    assert_eq!(fixture.store.calls(Op::Load), 1);
+    let failed = fixture.on.figure("sessgate_lookup_duration_seconds_count{tier=\"none\",result=\"error\"}");
+    assert_eq!(failed, 10);
 }
 
 #[tokio::test]

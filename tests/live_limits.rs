@@ -199,6 +199,20 @@ async fn fewer_memory_bytes_leave_the_rest_in_storage() {
 }
 
 #[tokio::test]
+async fn what_grows_in_memory_displaces_others_from_it() {
+    let fixture = TestGateway::with(|settings| settings.limits.memory_bytes = 2 << 20);
+    let keys = fixture.log_in("grows", 10).await;
+    let keys = [keys, fixture.crowd(190).await].concat();
+    assert_eq!(fixture.in_memory().await, 200);
+    for key in &keys {
+        fixture.gateway.update(*key, vec![b' '; 60 * 1024].into(), None).await.expect("it is there");
+    }
+    let held = fixture.in_memory().await;
+    assert!((8..=34).contains(&held), "{held} in memory");
+    assert_eq!(alive(&fixture.gateway, &keys).await, vec![true; keys.len()]);
+}
+
+#[tokio::test]
 async fn fewer_stored_sessions_go_gently_and_newcomers_meet_the_limit_at_once() {
     let fixture = TestGateway::new();
     let keys = fixture.log_in("heavy", 10).await;

@@ -293,20 +293,29 @@ impl Memory {
 
     fn bring_up(&self, key: &SessionKey, fresh: &Arc<Entry>) {
         let outcome = self.sessions.entry(key, Some(Duration::ZERO), |_, held| {
-            if held.session.revision < fresh.session.revision {
-                fresh.last_activity.fetch_max(held.last_activity.load(Ordering::Relaxed), Ordering::Relaxed);
-                // The timer of the old entry is also the new one's.
-                fresh.timer.store(held.timer.load(Ordering::Relaxed), Ordering::Relaxed);
-                if held.stale.swap(false, Ordering::Relaxed) {
-                    self.shared.stale.fetch_sub(1, Ordering::Relaxed);
-                }
-                *held = Arc::clone(fresh);
+            if held.session.revision >= fresh.session.revision {
+                return EntryAction::Retain(());
             }
+            fresh.last_activity.fetch_max(held.last_activity.load(Ordering::Relaxed), Ordering::Relaxed);
+            if held.stale.swap(false, Ordering::Relaxed) {
+                self.shared.stale.fetch_sub(1, Ordering::Relaxed);
+            }
+            // Only an insertion makes room for what has grown.
+            if fresh.weight.load(Ordering::Relaxed) > held.weight.load(Ordering::Relaxed) {
+                return EntryAction::ReplaceWithGuard;
+            }
+            // The timer of the old entry is also the new one's.
+            fresh.timer.store(held.timer.load(Ordering::Relaxed), Ordering::Relaxed);
+            *held = Arc::clone(fresh);
             EntryAction::Retain(())
         });
-        if matches!(outcome, EntryResult::Timeout) {
+        match outcome {
+            EntryResult::Replaced(guard, _) => {
+                Reservation { guard, memory: self, key: *key }.fill(fresh);
+            }
             // A read is under way that may have seen the older state: it must not be kept.
-            self.sessions.remove(key);
+            EntryResult::Timeout => drop(self.sessions.remove(key)),
+            EntryResult::Retained(()) | EntryResult::Removed(..) | EntryResult::Vacant(_) => {}
         }
     }
 
@@ -377,30 +386,41 @@ impl Memory {
             if entry.timer.load(Ordering::Relaxed) != due {
                 continue; // left over from an earlier stay in memory
             }
-            self.look_at(prefix, &entry, rules, now);
+            self.look_at(prefix, entry, rules, now);
         }
         true
     }
 
-    fn look_at(&self, prefix: KeyPrefix, entry: &Entry, rules: MemoryRules, now: Timestamp) {
-        let idle = now.since(entry.last_activity());
-        if idle >= rules.memory_idle {
-            let removed = self.sessions.remove_if(&prefix, |held| now.since(held.last_activity()) >= rules.memory_idle);
-            if let Some((_, entry)) = removed {
-                self.shared.departed(&entry, MemoryEviction::MemoryIdle);
+    fn look_at(&self, prefix: KeyPrefix, entry: Arc<Entry>, rules: MemoryRules, now: Timestamp) {
+        let mut entry = entry;
+        loop {
+            let idle = now.since(entry.last_activity());
+            if idle >= rules.memory_idle {
+                let is_idle = |held: &Arc<Entry>| now.since(held.last_activity()) >= rules.memory_idle;
+                if let Some((_, entry)) = self.sessions.remove_if(&prefix, is_idle) {
+                    self.shared.departed(&entry, MemoryEviction::MemoryIdle);
+                    return;
+                }
+            }
+            if idle >= rules.stale_after {
+                if !entry.stale.swap(true, Ordering::Relaxed) {
+                    self.shared.stale.fetch_add(1, Ordering::Relaxed);
+                }
+                // A use between the look at the clock and the mark would leave the mark on a fresh session.
+                if now.since(entry.last_activity()) < rules.stale_after {
+                    self.revived(&entry);
+                }
+            }
+            self.timers().set(prefix, &entry, now);
+            let held = self.sessions.peek(&prefix);
+            if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, &entry)) {
                 return;
             }
+            // It left meanwhile, and nobody else takes its mark back; what replaced it may have its timer, which has rung.
+            self.revived(&entry);
+            let Some(held) = held else { return };
+            entry = held;
         }
-        if idle >= rules.stale_after {
-            if !entry.stale.swap(true, Ordering::Relaxed) {
-                self.shared.stale.fetch_add(1, Ordering::Relaxed);
-            }
-            // A use between the look at the clock and the mark would leave the mark on a fresh session.
-            if now.since(entry.last_activity()) < rules.stale_after {
-                self.revived(entry);
-            }
-        }
-        self.timers().set(prefix, entry, now);
     }
 
     fn watch(&self, key: &SessionKey, entry: &Entry) {
@@ -511,13 +531,45 @@ mod tests {
         RawName { database: 0, name: Box::from(*b"name") }.key()
     }
 
+    fn memory_with(stale_after: Duration) -> Memory {
+        let hour = Duration::from_secs(3_600);
+        let rules = MemoryRules { sessions: 10, bytes: 1 << 20, stale_after, memory_idle: hour };
+        let build = BuildInfo { version: "test", revision: "test", store: "none" };
+        Memory::new(rules, Arc::new(Metrics::new(&build)))
+    }
+
+    // The timer of an entry rings, and before it is looked at, the entry has ended, or been written: as large as it was,
+    // or larger, which takes another way.
+    #[tokio::test]
+    async fn an_entry_that_goes_while_its_timer_rings_is_not_counted_and_what_replaces_it_has_a_timer() {
+        for replacement in [None, Some(0), Some(1)] {
+            let memory = memory_with(Duration::from_secs(10));
+            memory.get_or_reserve(&key()).await.expect_err("nothing is here").fill(&entry(1));
+            let minute = Timestamp::from_millis(60_000);
+            let (_, prefix, rules) = memory.timers().ring(minute).expect("it is due");
+            let seen = memory.sessions.peek(&prefix).expect("it is here");
+            match replacement {
+                None => memory.remove(&key()),
+                Some(more) => {
+                    let fresh = entry(2);
+                    fresh.last_activity.store(minute.as_millis(), Ordering::Relaxed);
+                    fresh.weight.store(seen.weight.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+                    memory.bring_up(&key(), &fresh);
+                }
+            }
+            memory.look_at(prefix, seen, rules, minute);
+            assert_eq!(memory.stale(), 0, "{replacement:?}");
+            memory.advance(Timestamp::from_millis(120_000));
+            assert_eq!(memory.stale(), u64::from(replacement.is_some()), "{replacement:?}");
+            memory.remove(&key());
+            assert_eq!(memory.stale(), 0, "{replacement:?}");
+        }
+    }
+
     // Two write the same key, and a third takes their reservations away: whoever wrote last is who is remembered.
     #[tokio::test]
     async fn a_reservation_that_was_taken_away_does_not_leave_an_older_state() {
-        let hour = Duration::from_secs(3_600);
-        let rules = MemoryRules { sessions: 10, bytes: 1 << 20, stale_after: hour, memory_idle: hour };
-        let build = BuildInfo { version: "test", revision: "test", store: "none" };
-        let memory = Memory::new(rules, Arc::new(Metrics::new(&build)));
+        let memory = memory_with(Duration::from_secs(3_600));
         for (first, second) in [(3, 2), (2, 3)] {
             let late = memory.get_or_reserve(&key()).await.expect_err("nothing is here");
             memory.bring_up(&key(), &entry(1));

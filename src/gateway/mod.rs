@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
 use crate::session::{Generator, SessionKey};
 use crate::store::raw::RawFound;
-use crate::store::{Failure, Figures, Store, StoreError, Terms};
+use crate::store::{Failure, Figures, READ_DEADLINE, Store, StoreError, Terms};
 
 pub mod api;
 mod change;
@@ -224,13 +225,24 @@ impl Gateway {
             count(if view.is_some() { hit } else { expired });
             Ok(view.map(RawView::Session))
         };
-        let reservation = match self.memory.get_or_reserve(key).await {
+        let failed = |error| {
+            if is_session {
+                count(LookUpEnd::Error);
+            }
+            Err(GatewayError::Unavailable(error))
+        };
+        let reservation = match timeout(READ_DEADLINE, self.memory.get_or_reserve(key)).await {
             // Another caller has just read it.
-            Ok(entry) => {
+            Ok(Ok(entry)) => {
                 let view = self.use_entry(key, entry, slide, started.at);
                 return judged(view, LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
             }
-            Err(reservation) => reservation,
+            Ok(Err(reservation)) => reservation,
+            // Of those who want the same of a store that hangs, each would wait until the one before has given up.
+            Err(_) => {
+                let why = format!("another request for the same session took longer than {READ_DEADLINE:?}");
+                return failed(StoreError::Unavailable(why));
+            }
         };
         match self.timed(StoreOp::Load, read).await {
             Ok(Some(RawFound::Session(stored))) => {
@@ -248,12 +260,7 @@ impl Gateway {
                 }
                 Ok(None)
             }
-            Err(error) => {
-                if is_session {
-                    count(LookUpEnd::Error);
-                }
-                Err(GatewayError::Unavailable(error))
-            }
+            Err(error) => failed(error),
         }
     }
 

@@ -37,6 +37,9 @@ use self::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 pub mod embedded;
 pub mod raw;
 
+/// How long a caller waits for a read. The app has an answer to give by then.
+pub const READ_DEADLINE: Duration = Duration::from_secs(2);
+
 /// How a store can fail.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

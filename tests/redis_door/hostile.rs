@@ -1,14 +1,18 @@
 //! Clients that mean no good, or do not keep up: each costs little, and nobody else pays.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sessgate::doors::resp::door;
+use sessgate::config::settings::Settings;
+use sessgate::doors::resp::door::{self, DATABASES};
 use sessgate::doors::serve::ServeLimits;
 
 use super::sessions::{bulk, express};
+use crate::support::faulty_store::{FaultyStore, Op, Point};
 use crate::support::gateway::TestGateway;
 use crate::support::redis_door::{RedisClient, TestRedisDoor};
+use crate::support::stores::{self, Opened};
 
 const OK: &str = "+OK\r\n";
 const NO_AUTH: &str = "-NOAUTH Authentication required.\r\n";
@@ -381,5 +385,27 @@ async fn names_values_and_passwords_show_nowhere() {
     };
     assert!(!format!("{access:?}").contains("CANARY"));
     drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn keys_are_counted_once_for_all_who_ask_at_a_time() {
+    let opened = stores::embedded();
+    let store = FaultyStore::over(Arc::clone(&opened.store));
+    let gateway = TestGateway::on(Settings::default(), Opened::of(Arc::clone(&store) as _));
+    let door = TestRedisDoor::open(&gateway);
+    let mut clients: Vec<_> = (0..20).map(|_| door.connect()).collect();
+    let before = store.calls(Op::Other);
+    let mut first = store.hold(Point::Before(Op::Other));
+    for client in &mut clients {
+        client.send_all(&["INFO keyspace"]);
+    }
+    first.reached().await;
+    first.release();
+    for client in &mut clients {
+        client.expect(&bulk("# Keyspace\r\n"));
+    }
+    assert_eq!(store.calls(Op::Other) - before, u64::from(DATABASES));
+    drop(clients);
     door.close().await;
 }

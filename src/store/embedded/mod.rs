@@ -21,8 +21,8 @@ use self::steps::Steps;
 use self::writer::{Call, Command, Counters, Writer};
 use super::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use super::{
-    CreateError, CreateLimits, Cursor, Figures, FiguresQuery, MAX_NOTICES, Notice, Settlement, Store, StoreError,
-    Terms, Update, UpdateError, Waiting, Whom,
+    CreateError, CreateLimits, Cursor, Figures, FiguresQuery, MAX_NOTICES, Notice, READ_DEADLINE, Settlement, Store,
+    StoreError, Terms, Update, UpdateError, Waiting, Whom,
 };
 use crate::clock::Timestamp;
 use crate::session::{
@@ -118,7 +118,7 @@ impl EmbeddedStore {
             }
             outcome => outcome?,
         };
-        let readers = Readers::start(&database, readers::DEADLINE)?;
+        let readers = Readers::start(&database, READ_DEADLINE)?;
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
         let writer = Writer {

@@ -21,9 +21,6 @@ const READERS: usize = 2;
 /// Reads that may wait.
 const QUEUE: usize = 4_096;
 
-/// How long a caller waits for a read. The app has an answer to give by then.
-pub(super) const DEADLINE: Duration = Duration::from_secs(2);
-
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads, as callers see them.

@@ -8,11 +8,12 @@
 //! What memory can answer is answered where it is read, without waiting and without a copy. Everything else is kept and
 //! awaited, and what was sent behind it waits its turn: a connection's answers come in the order of its requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
+use tokio::sync::Mutex;
 
 use self::client::Client;
 use self::conversation::Conversation;
@@ -244,38 +245,35 @@ impl RedisDoor {
     }
 
     /// How many keys each key space has, as far as it is known. Every client may ask as it connects, and counting is
-    /// as much work as there are keys: so it is done once a second at most.
-    async fn count_keys(&self, now: Timestamp) -> Vec<(u16, u64)> {
-        let young = |counted: &Counted| counted.at.is_some_and(|at| now.since(at) < COUNTED_FOR);
-        if let Some(counted) = Some(self.counted()).filter(|counted| young(counted)) {
-            return counted.keys.clone();
-        }
-        let mut keys = Vec::new();
-        for database in 0..DATABASES {
-            if let Ok(count @ 1..) = self.gateway.count_raw(database).await {
-                keys.push((database, count));
+    /// as much work as there are keys: so it is done once a second at most, and who asks meanwhile waits for the result.
+    async fn count_keys(&self) -> Vec<(u16, u64)> {
+        let mut counted = self.counted.lock().await;
+        let now = self.gateway.now();
+        if counted.at.is_none_or(|at| now.since(at) >= COUNTED_FOR) {
+            counted.keys.clear();
+            for database in 0..DATABASES {
+                match self.gateway.count_raw(database).await {
+                    Ok(0) => {}
+                    Ok(count) => counted.keys.push((database, count)),
+                    // Nor would it answer the others in time.
+                    Err(_) => break,
+                }
             }
+            counted.at = Some(self.gateway.now());
         }
-        *self.counted() = Counted { keys: keys.clone(), at: Some(now) };
-        keys
-    }
-
-    /// A panic cannot leave the figures half changed.
-    fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        counted.keys.clone()
     }
 
     /// What `INFO` tells.
     async fn about(&self) -> About {
-        let now = self.gateway.now();
-        let keys = self.count_keys(now).await;
+        let keys = self.count_keys().await;
         // That nearly all of them have a time to live, is as near as anybody needs it.
         let databases = keys.into_iter().map(|(database, keys)| (i32::from(database), keys, keys)).collect();
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process_id: std::process::id(),
             port: self.port,
-            uptime_seconds: now.since(self.opened).as_secs(),
+            uptime_seconds: self.gateway.now().since(self.opened).as_secs(),
             clients: self.gateway.metrics().connections_open(Door::Redis),
             memory_bytes: resident_bytes(),
             connections_received: self.connections.load(Ordering::Relaxed).unsigned_abs(),
