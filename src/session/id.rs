@@ -76,6 +76,16 @@ handle! {
     /// The handle of a session.
     SessionId
 }
+
+impl SessionId {
+    /// When the session was made, whatever its value says.
+    #[must_use]
+    pub fn made_at(&self) -> Timestamp {
+        let ms = self.as_bytes().iter().take(6).fold(0, |ms, byte| ms << 8 | i64::from(*byte));
+        Timestamp::from_millis(ms)
+    }
+}
+
 handle! {
     /// The handle of one notice that a session ended; the receiver of hooks drops repeats by it.
     EventId

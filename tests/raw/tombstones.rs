@@ -169,11 +169,67 @@ async fn a_session_that_came_to_a_dead_name_is_no_dead_one() {
     keys.run(set_until("s:1", "{}", Deadline::At(keys.now() + SECOND))).await;
     keys.told_absent.clear();
     keys.run(set_until("s:3", "{}", Deadline::At(keys.now() + SECOND))).await;
+    keys.tell_absent("s:2");
     keys.run(rename("s:3", "s:2")).await;
+    keys.told_absent.clear();
     keys.wait(SECOND);
     assert_eq!(reasons(&keys.store.claim_due(false, 9, keys.terms).await.unwrap()), [EndReason::Idle; 2]);
     save(&keys, "s:1", false).await;
     save(&keys, "s:2", false).await;
+}
+
+/// Saves as those do who write under another name first, and asserts what [`save`] does.
+async fn save_by_rename(keys: &Keys, key: &str, dropped: bool) {
+    let temporary = format!("{key}.temporary");
+    keys.log_in(&temporary, "ann").await;
+    let outcome = keys.outcome(rename(&temporary, key)).await;
+    assert_eq!(outcome.replies, Some(vec![RawReply::Done]));
+    assert_eq!((outcome.late, outcome.written.is_empty()), (u64::from(dropped), dropped), "{key}");
+    assert_eq!(reasons(&outcome.ended), [EndReason::Revoked].repeat(dropped.into()));
+    assert_eq!(keys.session(key).await.is_some(), !dropped, "{key}");
+    assert!(keys.found(&temporary).await.is_none());
+}
+
+#[tokio::test]
+async fn a_save_by_rename_is_as_late_as_another() {
+    for reason in [EndReason::Admin, EndReason::UserLimit, EndReason::StorageCap, EndReason::Revoked] {
+        for told in [false, true] {
+            let mut keys = Keys::new();
+            keys.log_in("s:1", "ann").await;
+            keys.end("s:1", reason).await;
+            if told {
+                keys.tell_absent("s:1");
+            }
+            save_by_rename(&keys, "s:1", reason != EndReason::Revoked || !told).await;
+            keys.assert_counted().await;
+        }
+    }
+    // Whoever has replaced it in the same transaction knows of the end.
+    let mut keys = Keys::new();
+    keys.log_in("s:1", "ann").await;
+    let outcome = keys.all(vec![delete("s:1"), set("s:temporary", &of("bob")), rename("s:temporary", "s:1")]).await;
+    assert_eq!((outcome.late, outcome.written.len()), (0, 1));
+    keys.assert_counted().await;
+}
+
+#[tokio::test]
+async fn a_session_may_have_its_old_name_back_and_no_other_may() {
+    let mut keys = Keys::new();
+    keys.log_in("s:1", "ann").await;
+    for _ in 0..3 {
+        for (from, to) in [("s:1", "s:2"), ("s:2", "s:1")] {
+            keys.wait(SECOND);
+            assert_eq!(keys.outcome(rename(from, to)).await.late, 0);
+            assert_eq!(keys.of_user("ann", &["s:1", "s:2"]).await, [to]);
+        }
+    }
+    keys.run(rename("s:1", "s:2")).await;
+    keys.wait(SECOND);
+    save_by_rename(&keys, "s:1", true).await;
+    keys.run(rename("s:2", "s:3")).await;
+    keys.wait(SECOND);
+    save_by_rename(&keys, "s:2", true).await;
+    keys.assert_counted().await;
 }
 
 #[tokio::test]

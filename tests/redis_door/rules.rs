@@ -226,6 +226,11 @@ async fn whom_the_app_logs_out_everywhere_stays_out_until_a_new_login() {
         client.call(&format!("GET {id}"), NIL);
     }
     client.call("GET c", &bulk(&express("bob")));
+    // Nor by a save that writes under another name first.
+    client.call(&format!("SET temporary {}", express("ann")), OK);
+    client.call("RENAME temporary a", OK);
+    client.call("EXISTS temporary a", ":0\r\n");
+    assert_eq!(gateway.figure("sessgate_late_saves_total"), 4);
     // The same browser, under a new id.
     log_in(&mut client, "a2", "ann");
     drop(client);

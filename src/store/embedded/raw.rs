@@ -6,7 +6,7 @@ use super::plain::{self, Plain};
 use super::plan::Plan;
 use super::rows::{self, Clocks, Found, number};
 use super::steps::Steps;
-use super::tombstones;
+use super::tombstones::{self, Tombstone, Way};
 use crate::clock::Timestamp;
 use crate::session::identity::{Identity, Raw};
 use crate::session::{
@@ -213,6 +213,15 @@ impl RawKeys for Work<'_> {
             }
             return Ok(saved.map(drop));
         }
+        if let Place::Session(found) = &held.place
+            && let Some(tombstone) = tombstones::get(&self.steps.conn, &to.key(), self.now())?
+            && !tombstone.was_left_by(found.stored.session.id)
+            && self.is_late(&to.key(), tombstone)
+        {
+            // It was written under a name of its own to be saved under this one.
+            self.outcome.late += 1;
+            return self.remove(from, held).map(Ok);
+        }
         if let Some(there) = there {
             self.remove(to, there)?;
         }
@@ -237,7 +246,7 @@ impl RawKeys for Work<'_> {
                 ))?;
                 drop(statement);
                 self.steps.ledger.resize(found.size, size);
-                self.steps.bury(&found, EndReason::Revoked, self.now(), &self.batch.terms)?;
+                self.steps.bury(&found, Way::Moved, self.now(), &self.batch.terms)?;
                 // Somebody is here again: what ended under this name before is no matter any more.
                 tombstones::remove(&self.steps.conn, &key)?;
                 self.given_up.push(found.stored.key);
@@ -278,6 +287,12 @@ impl Found {
 }
 
 impl Work<'_> {
+    /// Whether a save under a name with a tombstone comes from who does not know of the end, or may not undo it.
+    fn is_late(&self, key: &SessionKey, tombstone: Tombstone) -> bool {
+        let told = || self.batch.told_absent.iter().any(|(told, at)| told == key && *at >= tombstone.ended_at);
+        tombstone.way == Way::Final || !(told() || self.given_up.contains(key))
+    }
+
     /// Writes a value as a session or a plain key.
     fn put_as(
         &mut self,
@@ -336,12 +351,12 @@ impl Work<'_> {
         let key = name.key();
         let terms = self.batch.terms;
         let tombstone = tombstones::get(&self.steps.conn, &key, terms.now)?;
-        if let Some(tombstone) = tombstone {
-            let told = self.batch.told_absent.iter().any(|&(told, at)| told == key && at >= tombstone.ended_at);
-            if tombstone.is_final || !(told || new.only_new || self.given_up.contains(&key)) {
-                self.outcome.late += 1;
-                return Ok(Ok(Written::Dropped));
-            }
+        if let Some(tombstone) = tombstone
+            && (tombstone.way == Way::Final || !new.only_new)
+            && self.is_late(&key, tombstone)
+        {
+            self.outcome.late += 1;
+            return Ok(Ok(Written::Dropped));
         }
         let identity = self.identify(name, &new);
         let settings = &self.batch.settings;

@@ -11,7 +11,7 @@ use super::ledger::{Holding, Ledger};
 use super::plan::{Plan, Room};
 use super::reserve::{Reserve, STEP_WHEN_FULL};
 use super::rows::{self, Clocks, Found, number};
-use super::tombstones::{self, Tombstone};
+use super::tombstones::{self, Tombstone, Way};
 use super::{outbox, schema};
 use crate::clock::Timestamp;
 use crate::session::{
@@ -264,7 +264,9 @@ impl Steps {
         for (found, reason) in victims {
             self.conn.prepare_cached(DELETE)?.execute([found.row])?;
             let at = found.expired(&Clocks::of(terms)).map_or(terms.now, |(at, _)| at);
-            self.bury(&found, reason, at, terms)?;
+            if let Some(way) = tombstones::left_by(reason) {
+                self.bury(&found, way, at, terms)?;
+            }
             ended.push(Ended {
                 event_id: EventId::generate(terms.now, &*self.generator),
                 key: found.stored.key,
@@ -298,12 +300,11 @@ impl Steps {
     }
 
     /// Leaves a tombstone where a session of an app's own name has ended.
-    pub(super) fn bury(&self, found: &Found, reason: EndReason, at: Timestamp, terms: &Terms) -> rusqlite::Result<()> {
-        let Some(is_final) = tombstones::left_by(reason) else { return Ok(()) };
+    pub(super) fn bury(&self, found: &Found, way: Way, at: Timestamp, terms: &Terms) -> rusqlite::Result<()> {
         if found.name.is_none() || terms.tombstone.is_zero() {
             return Ok(());
         }
-        let tombstone = Tombstone { ended_at: at, is_final };
+        let tombstone = Tombstone { ended_at: at, way };
         tombstones::put(&self.conn, &found.stored.key, tombstone, terms.now + terms.tombstone)
     }
 }

@@ -95,7 +95,8 @@ pub enum RawOp {
     Rename {
         /// The name it has.
         from: RawName,
-        /// The name it gets. What is there now ends.
+        /// The name it gets. What is there now ends. If the session of that name has just ended, this is a late save
+        /// as another would be: the session that was to get the name ends.
         to: RawName,
     },
     /// The release of a lock: `DEL`, if the value is the one given.
