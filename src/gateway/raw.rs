@@ -143,6 +143,7 @@ impl Gateway {
 
     async fn run_raw_to_the_end(self: Arc<Self>, request: RawRequest) -> Result<Option<Vec<RawReply>>, GatewayError> {
         let RawRequest { ops, watched, told_absent } = request;
+        let now = self.now();
         let settings = self.settings.load_full();
         let is_session = |name: &RawName| settings.redis_door.rule_of(&name.name).is_some();
         let saves_sessions = ops.iter().filter_map(RawOp::saved).any(is_session);
@@ -156,7 +157,7 @@ impl Gateway {
             None => None,
         };
         let batch = RawBatch {
-            terms: self.terms(self.now()),
+            terms: self.terms(now),
             admission: Arc::clone(&self.creations) as Arc<dyn Admission>,
             ops,
             watched,
@@ -183,6 +184,11 @@ impl Gateway {
                 Some(reservation) if Some(stored.key) == key => reservation.fill_written(&Arc::new(Entry::of(stored))),
                 _ => drop(self.memory.refresh(&stored)),
             }
+        }
+        for (key, stored) in outcome.read {
+            // An entry of its own only carries the use to the store, if that has not heard of one for long enough.
+            let entry = self.memory.get(&key).unwrap_or_else(|| Arc::new(Entry::of(stored)));
+            self.use_entry(&key, entry, Slide::Touch, now);
         }
         Ok(outcome.replies)
     }

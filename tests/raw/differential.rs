@@ -52,7 +52,7 @@ const ERRORS: [&str; 4] =
     ["WRONGTYPE", "ERR no such key", "ERR hash value is not an integer", "ERR increment or decrement would overflow"];
 
 /// Commands that operations are.
-const COMMANDS: usize = 19;
+const COMMANDS: usize = 20;
 
 /// Batches that are sent to both before the answers are compared.
 const CHUNK: usize = 250;
@@ -110,7 +110,10 @@ pub fn operation(random: &mut Random, now: Timestamp) -> RawOp {
         8 => RawOp::GetEx(name(random), deadline(random, now)),
         9 => RawOp::MGet(names(random)),
         10 => RawOp::Delete(names(random)),
-        11 => RawOp::Exists(names(random)),
+        11 => match random.below(2) {
+            0 => RawOp::Exists(names(random)),
+            _ => RawOp::Touch(names(random)),
+        },
         12 | 13 => {
             // Redis does not take every pair of them.
             let (condition, direction) = *random.pick(&[
@@ -198,6 +201,7 @@ fn command(op: &RawOp) -> Words {
         }
         RawOp::Delete(names) => many("DEL", names),
         RawOp::Exists(names) => many("EXISTS", names),
+        RawOp::Touch(names) => many("TOUCH", names),
         RawOp::Expire { name, at, condition, direction } => {
             let mut all = words(&[b"PEXPIREAT", &name.name, at.as_millis().to_string().as_bytes()]);
             match condition {

@@ -288,3 +288,31 @@ async fn revisions_grow_even_if_the_clock_was_ahead() {
     assert!(keys.session("s:1").await.unwrap().session.revision > before.0, "or memory would keep the old one");
     assert!(keys.plain("p:1").await.unwrap().revision > before.1);
 }
+
+#[tokio::test]
+async fn what_a_batch_has_read_and_neither_ended_nor_written_is_told() {
+    let mut keys = Keys::new();
+    keys.log_in("s:1", "ann").await;
+    keys.log_in("s:2", "bob").await;
+    keys.set("p:1", "x").await;
+    let get = |key| RawOp::Get(name(key));
+    let kept = |key| RawOp::GetEx(name(key), Deadline::Keep);
+    for (ops, read) in [
+        (vec![get("s:1"), get("s:1"), kept("s:2"), get("s:none"), get("p:1")], vec!["s:1", "s:2"]),
+        (vec![RawOp::Touch(vec![name("s:1"), name("p:1")]), RawOp::Exists(vec![name("s:2")])], vec!["s:1"]),
+        (vec![RawOp::Type(name("s:1")), RawOp::TimeToLive(name("s:1")), set("s:1", "{}")], vec![]),
+        (vec![get("s:1"), set("s:1", &of("ann"))], vec![]),
+        (vec![get("s:1"), rename("s:1", "s:3")], vec!["s:3"]),
+        (vec![get("s:2"), get("s:3"), rename("s:2", "s:3")], vec!["s:3"]),
+        (vec![get("s:3"), delete("s:3")], vec![]),
+    ] {
+        let outcome = keys.all(ops).await;
+        let mut expected: Vec<_> = read.iter().map(|key| name(key).key()).collect();
+        let mut told: Vec<_> = outcome.read.keys().copied().collect();
+        expected.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, expected, "{read:?}");
+        assert!(outcome.read.iter().all(|(key, stored)| stored.key == *key && stored.session.data.is_empty()));
+    }
+    keys.assert_counted().await;
+}

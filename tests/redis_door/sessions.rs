@@ -1,7 +1,11 @@
 //! Sessions out of raw keys, under the rules that all sessions have.
 
+use std::time::Duration;
+
 use crate::support::gateway::TestGateway;
-use crate::support::redis_door::TestRedisDoor;
+use crate::support::redis_door::{RedisClient, TestRedisDoor};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What express-session with passport stores.
 pub fn express(user: &str) -> String {
@@ -36,6 +40,98 @@ async fn a_session_is_set_read_kept_alive_and_ended() {
     client.call("SET a 1", "+QUEUED\r\n");
     client.call("GET a", "+QUEUED\r\n");
     client.call("EXEC", "*2\r\n+OK\r\n$1\r\n1\r\n");
+    drop(client);
+    door.close().await;
+}
+
+/// Asks within a transaction.
+#[track_caller]
+fn in_a_transaction(client: &mut RedisClient, command: &str, answer: &str) {
+    client.call("MULTI", "+OK\r\n");
+    client.call(command, "+QUEUED\r\n");
+    client.call("EXEC", &format!("*1\r\n{answer}"));
+}
+
+#[tokio::test]
+async fn to_read_is_to_use_in_a_transaction_too() {
+    for in_memory in [true, false] {
+        for (command, answer) in [
+            ("GET s", "$1\r\nv\r\n"),
+            ("MGET none s", "*2\r\n$-1\r\n$1\r\nv\r\n"),
+            ("GETEX s", "$1\r\nv\r\n"),
+            ("GETEX s PERSIST", "$1\r\nv\r\n"),
+            ("SET s w NX GET", "$1\r\nv\r\n"),
+            ("TOUCH s", ":1\r\n"),
+            ("HGET h f", "$1\r\n1\r\n"),
+            ("HMGET h f", "*1\r\n$1\r\n1\r\n"),
+            ("HGETALL h", "*2\r\n$1\r\nf\r\n$1\r\n1\r\n"),
+        ] {
+            let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
+            let door = TestRedisDoor::open(&gateway);
+            let mut client = door.connect();
+            client.call("SET s v", "+OK\r\n");
+            client.call("HSET h f 1", ":1\r\n");
+            client.call("HGET h f", "$1\r\n1\r\n");
+            for _ in 0..3 {
+                gateway.clock.advance(MINUTE * 9);
+                if !in_memory {
+                    gateway.forget();
+                }
+                in_a_transaction(&mut client, command, answer);
+                gateway.gateway.keep_up().await;
+            }
+            client.call("EXISTS s h", ":1\r\n");
+            drop(client);
+            door.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn getex_is_a_use_and_to_ask_whether_a_key_is_there_is_none() {
+    let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    client.call("SET s v", "+OK\r\n");
+    client.call("SET unused v", "+OK\r\n");
+    for _ in 0..2 {
+        gateway.clock.advance(MINUTE * 9);
+        client.call("GETEX s", "$1\r\nv\r\n");
+        for (command, answer) in
+            [("EXISTS unused", ":1\r\n"), ("TTL unused", ":-1\r\n"), ("TYPE unused", "+string\r\n")]
+        {
+            in_a_transaction(&mut client, command, answer);
+        }
+        gateway.gateway.keep_up().await;
+    }
+    gateway.clock.advance(MINUTE * 9);
+    client.call("EXISTS unused", ":0\r\n");
+    client.call("GETEX s", "$1\r\nv\r\n");
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_read_in_a_transaction_is_saved_once_an_interval_and_brings_nothing_back() {
+    let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    client.call("SET s v", "+OK\r\n");
+    let name = sessgate::session::RawName::new(0, b"s");
+    let saved = async || gateway.store.load(name.key()).await.unwrap().map(|stored| stored.last_activity);
+    let made = saved().await.unwrap();
+    for (seconds, expected) in [(59, 0), (1, 60), (59, 60), (1, 120)] {
+        gateway.clock.advance(Duration::from_secs(seconds));
+        in_a_transaction(&mut client, "GET s", "$1\r\nv\r\n");
+        gateway.gateway.keep_up().await;
+        assert_eq!(saved().await, Some(made + Duration::from_secs(expected)));
+    }
+    // Over, though the store waits a moment longer for a use that it may not have heard of.
+    gateway.clock.advance(MINUTE * 20);
+    in_a_transaction(&mut client, "GET s", "$1\r\nv\r\n");
+    gateway.gateway.keep_up().await;
+    assert_eq!(saved().await, Some(made + Duration::from_secs(120)));
+    client.call("GET s", "$-1\r\n");
     drop(client);
     door.close().await;
 }

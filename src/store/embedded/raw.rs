@@ -14,7 +14,7 @@ use crate::session::{
     UserLimit, UserName,
 };
 use crate::store::raw::run::{Held, NewValue, RawKeys, Written, run_all};
-use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal};
+use crate::store::raw::{PlainValue, RawBatch, RawFound, RawOutcome, RawPage, RawRefusal, USES};
 use crate::store::{CreateError, CreateLimits, Terms};
 
 const REWRITE: &str = "UPDATE sessions \
@@ -151,6 +151,14 @@ impl RawKeys for Work<'_> {
         Ok(Some(Held { content, data, deadline, revision, place: Place::Plain(row, size) }))
     }
 
+    fn read(&mut self, held: &Held<Place>) {
+        if let Place::Session(found) = &held.place
+            && self.outcome.read.len() < USES
+        {
+            self.outcome.read.insert(found.stored.key, found.stored.clone());
+        }
+    }
+
     fn put(
         &mut self,
         name: &RawName,
@@ -252,6 +260,9 @@ impl RawKeys for Work<'_> {
                 self.given_up.push(found.stored.key);
                 self.outcome.moved.push(found.stored.key);
                 self.outcome.written.retain(|stored| stored.key != found.stored.key);
+                if let Some(read) = self.outcome.read.remove(&found.stored.key) {
+                    self.outcome.read.insert(key, StoredSession { key, ..read });
+                }
                 let session = Session { revision, data: held.data, ..found.stored.session };
                 self.written(StoredSession { key, session, ..found.stored });
             }
@@ -503,6 +514,7 @@ impl Work<'_> {
     fn used(&mut self, found: &Found) -> Timestamp {
         let before = found.stored.last_activity;
         let used = before.max(self.now());
+        self.outcome.read.remove(&found.stored.key);
         self.steps.ledger.touch(before, used);
         used
     }
@@ -527,6 +539,9 @@ impl Work<'_> {
     /// Notes sessions that have ended.
     fn ended(&mut self, ended: Vec<Ended>) {
         self.outcome.written.retain(|written| !ended.iter().any(|ended| ended.key == written.key));
+        for Ended { key, .. } in &ended {
+            self.outcome.read.remove(key);
+        }
         self.outcome.ended.extend(ended);
     }
 

@@ -7,6 +7,7 @@
 //! Every request that changes something is a [`RawBatch`]: one operation, or those of a transaction, done as one atomic
 //! step. [`run`](run::run) says what each operation means, in terms of the few that a store has to provide.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ pub mod run;
 
 /// Bytes of values that a batch may answer; what would answer more is refused.
 pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Sessions whose use a batch notes at most. Beyond it a use is put off to the session's next.
+pub const USES: usize = 4_096;
 
 /// When something is done only if a key is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +76,10 @@ pub enum RawOp {
     Set(RawSet),
     /// `DEL`, `UNLINK`.
     Delete(Vec<RawName>),
-    /// `EXISTS`, and `TOUCH` within a transaction.
+    /// `EXISTS`.
     Exists(Vec<RawName>),
+    /// `TOUCH`.
+    Touch(Vec<RawName>),
     /// `EXPIRE` and its like.
     Expire {
         /// The key.
@@ -326,6 +332,9 @@ pub struct RawOutcome {
     pub moved: Vec<SessionKey>,
     /// The sessions that were written, as they now are.
     pub written: Vec<StoredSession>,
+    /// The sessions that were read, as they were found and without their data: that is a use, which is not saved yet.
+    /// Those of them that are there still, and [`USES`] at most.
+    pub read: HashMap<SessionKey, StoredSession>,
     /// Sessions that are new.
     pub created: u64,
     /// Why others were not written.

@@ -57,6 +57,9 @@ pub trait RawKeys {
     /// What is under a name, unless its time is over.
     fn find(&mut self, name: &RawName) -> Result<Option<Held<Self::Place>>, Self::Error>;
 
+    /// Notes that the value that was found is read: a use of it.
+    fn read(&mut self, held: &Held<Self::Place>);
+
     /// Writes a value under a name, in the place of what was found there just now. A late save is not written, and no
     /// refusal.
     fn put(
@@ -121,14 +124,14 @@ pub fn run_all<K: RawKeys>(ops: &[RawOp], keys: &mut K) -> Result<Vec<RawReply>,
 pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
     match op {
         RawOp::Get(name) => {
-            Ok(text(keys.find(name)?).map_or_else(RawReply::Refused, |held| bytes(held.map(|it| it.data))))
+            Ok(text(read(name, keys)?).map_or_else(RawReply::Refused, |held| bytes(held.map(|it| it.data))))
         }
         RawOp::GetDel(name) => get_del(name, keys),
         RawOp::GetEx(name, deadline) => get_ex(name, *deadline, keys),
         RawOp::MGet(names) => {
             let mut values = Bounded::default();
             for name in names {
-                let held = keys.find(name)?.filter(|held| held.content != Content::Hash);
+                let held = read(name, keys)?.filter(|held| held.content != Content::Hash);
                 if !values.push(held.map(|held| held.data)) {
                     return Ok(RawReply::Refused(RawRefusal::AnswerTooLarge));
                 }
@@ -150,6 +153,13 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             let mut there = 0;
             for name in names {
                 there += i64::from(keys.find(name)?.is_some());
+            }
+            Ok(RawReply::Integer(there))
+        }
+        RawOp::Touch(names) => {
+            let mut there = 0;
+            for name in names {
+                there += i64::from(read(name, keys)?.is_some());
             }
             Ok(RawReply::Integer(there))
         }
@@ -176,11 +186,11 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             Ok(_) => Ok(RawReply::Integer(0)),
         },
         RawOp::HSet { name, pairs } => hash_set(name, pairs, keys),
-        RawOp::HGet(name, field) => Ok(match hash(keys.find(name)?) {
+        RawOp::HGet(name, field) => Ok(match hash(read(name, keys)?) {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => bytes(held.and_then(|held| Fields::of(&held.data).get(field).map(Box::from))),
         }),
-        RawOp::HMGet(name, fields) => Ok(match hash(keys.find(name)?) {
+        RawOp::HMGet(name, fields) => Ok(match hash(read(name, keys)?) {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => {
                 let data = held.map(|held| held.data).unwrap_or_default();
@@ -190,7 +200,7 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
                 if all { RawReply::List(values.values) } else { RawReply::Refused(RawRefusal::AnswerTooLarge) }
             }
         }),
-        RawOp::HGetAll(name) => Ok(match hash(keys.find(name)?) {
+        RawOp::HGetAll(name) => Ok(match hash(read(name, keys)?) {
             Err(refusal) => RawReply::Refused(refusal),
             Ok(held) => RawReply::Fields(held.map(|held| held.data).unwrap_or_default()),
         }),
@@ -232,6 +242,15 @@ pub fn time_to_live(deadline: Option<Option<Timestamp>>, now: Timestamp) -> Time
     }
 }
 
+/// What is under a name, whose value is then read.
+fn read<K: RawKeys>(name: &RawName, keys: &mut K) -> Result<Option<Held<K::Place>>, K::Error> {
+    let held = keys.find(name)?;
+    if let Some(held) = &held {
+        keys.read(held);
+    }
+    Ok(held)
+}
+
 fn bytes(value: Option<Box<[u8]>>) -> RawReply {
     value.map_or(RawReply::Nil, RawReply::Bytes)
 }
@@ -265,7 +284,7 @@ fn get_del<K: RawKeys>(name: &RawName, keys: &mut K) -> Result<RawReply, K::Erro
 }
 
 fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Result<RawReply, K::Error> {
-    Ok(match text(keys.find(name)?) {
+    Ok(match text(read(name, keys)?) {
         Err(refusal) => RawReply::Refused(refusal),
         Ok(None) => RawReply::Nil,
         Ok(Some(held)) => {
@@ -283,7 +302,7 @@ fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Resul
 }
 
 fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error> {
-    let held = keys.find(&set.name)?;
+    let held = if set.get { read(&set.name, keys)? } else { keys.find(&set.name)? };
     let before = match &held {
         Some(held) if set.get && held.content == Content::Hash => return Ok(RawReply::Refused(RawRefusal::WrongType)),
         Some(held) if set.get => Some(held.data.clone()),

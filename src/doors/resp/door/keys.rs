@@ -149,7 +149,8 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
             get: false,
         }),
         Command::Del { keys } => RawOp::Delete(names(keys)),
-        Command::Exists { keys } | Command::Touch { keys } => RawOp::Exists(names(keys)),
+        Command::Exists { keys } => RawOp::Exists(names(keys)),
+        Command::Touch { keys } => RawOp::Touch(names(keys)),
         Command::Expire(expire) => RawOp::Expire {
             name: name(expire.key),
             at: expire.expiry.deadline(now)?,
