@@ -277,6 +277,11 @@ impl Memory {
         self.sessions.get(key)
     }
 
+    /// When the session under `key` was last used, if it is here. No use of it.
+    pub(super) fn last_activity(&self, key: &SessionKey) -> Option<Timestamp> {
+        self.sessions.peek(key).map(|entry| entry.last_activity())
+    }
+
     /// The entry under `key`, or the right to insert it. Waits while another caller holds that right.
     pub(super) async fn get_or_reserve(&self, key: &SessionKey) -> Result<Arc<Entry>, Reservation<'_>> {
         let found = self.sessions.get_value_or_guard_async(key).await;

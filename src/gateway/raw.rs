@@ -143,7 +143,6 @@ impl Gateway {
 
     async fn run_raw_to_the_end(self: Arc<Self>, request: RawRequest) -> Result<Option<Vec<RawReply>>, GatewayError> {
         let RawRequest { ops, watched, told_absent } = request;
-        let now = self.now();
         let settings = self.settings.load_full();
         let is_session = |name: &RawName| settings.redis_door.rule_of(&name.name).is_some();
         let saves_sessions = ops.iter().filter_map(RawOp::saved).any(is_session);
@@ -156,7 +155,11 @@ impl Gateway {
             Some(key) => self.memory.get_or_reserve(key).await.err(),
             None => None,
         };
+        let now = self.now();
+        let names = ops.iter().flat_map(RawOp::names).chain(watched.iter().map(|(name, _)| name));
+        let used = names.map(RawName::key).filter_map(|key| Some((key, self.memory.last_activity(&key)?))).collect();
         let batch = RawBatch {
+            used,
             terms: self.terms(now),
             admission: Arc::clone(&self.creations) as Arc<dyn Admission>,
             ops,

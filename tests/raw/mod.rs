@@ -1,5 +1,6 @@
 //! Keys that apps name themselves, on the embedded store: against a real redis-server, and what Redis does not have.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,7 @@ pub struct Keys {
     pub terms: Terms,
     pub told_absent: Vec<(SessionKey, Timestamp)>,
     pub watched: Vec<(RawName, u64)>,
+    pub used: HashMap<SessionKey, Timestamp>,
     pub admission: Arc<dyn Admission>,
     directory: TempDir,
 }
@@ -78,6 +80,7 @@ impl Keys {
             terms: terms(START),
             told_absent: Vec::new(),
             watched: Vec::new(),
+            used: HashMap::new(),
             admission: Doorkeeper::letting_in(u64::MAX),
             directory,
         }
@@ -117,6 +120,7 @@ impl Keys {
         RawBatch {
             ops,
             watched: self.watched.clone(),
+            used: self.used.clone(),
             told_absent: self.told_absent.clone(),
             terms: self.terms,
             settings: Arc::new(self.settings.clone()),

@@ -316,3 +316,25 @@ async fn what_a_batch_has_read_and_neither_ended_nor_written_is_told() {
     }
     keys.assert_counted().await;
 }
+
+#[tokio::test]
+async fn an_idle_clock_runs_from_the_last_use_that_anybody_knows_of_and_not_a_moment_longer() {
+    let mut keys = Keys::new();
+    keys.terms.grace = MINUTE;
+    let idle = keys.terms.lifetimes.idle_timeout;
+    keys.log_in("s:1", "ann").await;
+    keys.used.insert(name("s:1").key(), super::START + MINUTE);
+    keys.terms.now = super::START + idle + MINUTE - Duration::from_millis(1);
+    assert_eq!(keys.get("s:1").await, bytes(&of("ann")));
+    keys.assert_counted().await;
+    keys.wait(Duration::from_millis(1));
+    let outcome = keys.outcome(hset("s:1", "n", "1")).await;
+    assert_eq!((reasons(&outcome.ended), outcome.created, outcome.late), (vec![EndReason::Idle], 1, 0));
+    // What the store knows may be newer.
+    keys.terms.now = super::START + idle + MINUTE + idle - Duration::from_millis(1);
+    assert_eq!(keys.run(hset("s:1", "m", "1")).await, RawReply::Integer(1));
+    assert_eq!(keys.run(RawOp::HGet(name("s:1"), Box::from(&b"n"[..]))).await, bytes("1"));
+    keys.wait(idle);
+    assert_eq!(keys.run(RawOp::Touch(vec![name("s:1")])).await, RawReply::Integer(0));
+    keys.assert_counted().await;
+}

@@ -112,7 +112,7 @@ async fn getex_is_a_use_and_to_ask_whether_a_key_is_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_read_in_a_transaction_is_saved_once_an_interval_and_brings_nothing_back() {
+async fn a_read_in_a_transaction_is_saved_once_an_interval() {
     let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
     let door = TestRedisDoor::open(&gateway);
     let mut client = door.connect();
@@ -126,12 +126,63 @@ async fn a_read_in_a_transaction_is_saved_once_an_interval_and_brings_nothing_ba
         gateway.gateway.keep_up().await;
         assert_eq!(saved().await, Some(made + Duration::from_secs(expected)));
     }
-    // Over, though the store waits a moment longer for a use that it may not have heard of.
     gateway.clock.advance(MINUTE * 20);
-    in_a_transaction(&mut client, "GET s", "$1\r\nv\r\n");
-    gateway.gateway.keep_up().await;
-    assert_eq!(saved().await, Some(made + Duration::from_secs(120)));
-    client.call("GET s", "$-1\r\n");
+    in_a_transaction(&mut client, "GET s", "$-1\r\n");
+    assert_eq!(saved().await, None);
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn what_reads_say_is_gone_is_gone_to_writes_and_transactions() {
+    for in_memory in [true, false] {
+        for pooled in [true, false] {
+            let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
+            let door = TestRedisDoor::open(&gateway);
+            let (mut client, mut other) = (door.connect(), door.connect());
+            client.call("HSET h user 7", ":1\r\n");
+            for key in ["a", "b", "c", "d"] {
+                client.call(&format!("SET {key} v"), "+OK\r\n");
+            }
+            for key in ["a", "b", "c", "d"] {
+                client.call(&format!("GET {key}"), "$1\r\nv\r\n");
+            }
+            client.call("HGETALL h", "*2\r\n$4\r\nuser\r\n$1\r\n7\r\n");
+            // The store would wait a little longer, for a use that it may not have heard of.
+            gateway.clock.advance(MINUTE * 20);
+            if !in_memory {
+                gateway.forget();
+            }
+            client.call("HGETALL h", "*0\r\n");
+            client.call("MGET a b c d", "*4\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n");
+            let writer = if pooled { &mut other } else { &mut client };
+            writer.call("HSET h csrf x", ":1\r\n");
+            writer.call("HGETALL h", "*2\r\n$4\r\ncsrf\r\n$1\r\nx\r\n");
+            writer.call("SET a w NX", "+OK\r\n");
+            writer.call("EXPIRE b 60", ":0\r\n");
+            writer.call("WATCH c", "+OK\r\n");
+            in_a_transaction(writer, "SET c w", "+OK\r\n");
+            in_a_transaction(writer, "GET d", "$-1\r\n");
+            drop((client, other));
+            door.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_is_not_saved_yet_counts_for_writes_too() {
+    let gateway = TestGateway::with(|settings| settings.lifetimes.clocks.idle_timeout = MINUTE * 20);
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    client.call("HSET h user 7", ":1\r\n");
+    client.call("HGET h user", "$1\r\n7\r\n");
+    for _ in 0..3 {
+        gateway.clock.advance(MINUTE * 19);
+        client.call("HGET h user", "$1\r\n7\r\n");
+    }
+    gateway.clock.advance(MINUTE * 19);
+    client.call("HSET h csrf x", ":1\r\n");
+    client.call("HMGET h user csrf", "*2\r\n$1\r\n7\r\n$1\r\nx\r\n");
     drop(client);
     door.close().await;
 }

@@ -132,7 +132,10 @@ impl RawKeys for Work<'_> {
         let key = name.key();
         let terms = &self.batch.terms;
         if let Some((found, data)) = rows::with_data(&self.steps.conn, &key)? {
-            if let Some((_, reason)) = found.expired(&Clocks::of(terms)) {
+            // Exactly as a look-up does: what an app was told is gone must not come back by its next write.
+            let known = self.batch.used.get(&key).copied().unwrap_or(found.stored.last_activity);
+            let used = known.max(found.stored.last_activity);
+            if let Some((_, reason)) = found.expired_if_used(used, &Clocks::of(terms)) {
                 self.end(found, reason)?;
                 return Ok(None);
             }

@@ -37,7 +37,11 @@ impl Found {
 
     /// When it ends and by which clock, if that is over at `now`; the idle clock runs `grace` longer.
     pub(super) fn expired(&self, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
-        let used = self.stored.last_activity + clocks.grace;
+        self.expired_if_used(self.stored.last_activity + clocks.grace, clocks)
+    }
+
+    /// The same of a session that was last used then.
+    pub(super) fn expired_if_used(&self, used: Timestamp, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
         match clocks.lifetimes.judge(&self.stored.session, used, clocks.now) {
             Verdict::Expired(reason) => {
                 let end = clocks.lifetimes.end_of(&self.stored.session, used).0;

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Arc;
 
 use super::Terms;
@@ -146,6 +147,31 @@ pub enum RawOp {
 }
 
 impl RawOp {
+    /// The keys that it is about.
+    pub fn names(&self) -> impl Iterator<Item = &RawName> {
+        let (names, other) = match self {
+            Self::Get(name)
+            | Self::GetDel(name)
+            | Self::GetEx(name, _)
+            | Self::Set(RawSet { name, .. })
+            | Self::Expire { name, .. }
+            | Self::Persist(name)
+            | Self::TimeToLive(name)
+            | Self::Type(name)
+            | Self::DeleteIfEqual { name, .. }
+            | Self::HSet { name, .. }
+            | Self::HGet(name, _)
+            | Self::HMGet(name, _)
+            | Self::HGetAll(name)
+            | Self::HDel(name, _)
+            | Self::HIncrBy { name, .. }
+            | Self::Bind { name, .. } => (slice::from_ref(name), None),
+            Self::MGet(names) | Self::Delete(names) | Self::Exists(names) | Self::Touch(names) => (&names[..], None),
+            Self::Rename { from, to } => (slice::from_ref(from), Some(to)),
+        };
+        names.iter().chain(other)
+    }
+
     /// The key to which it gives a value.
     #[must_use]
     pub fn saved(&self) -> Option<&RawName> {
@@ -300,6 +326,9 @@ pub struct RawBatch {
     /// have just ended it may not know, and what it writes is late, unless it asks for a new one by
     /// [`Condition::IfAbsent`].
     pub told_absent: Vec<(SessionKey, Timestamp)>,
+    /// When sessions among the keys were last used, as far as the caller knows better than the store. By that and what
+    /// the store knows their idle clocks are judged, as if for a look-up: without the grace of the terms.
+    pub used: HashMap<SessionKey, Timestamp>,
     /// The time, the clocks, and whether to tell the app.
     pub terms: Terms,
     /// The rules and limits in force.
