@@ -374,33 +374,6 @@ async fn a_session_in_use_is_saved_once_an_interval_and_a_crash_loses_no_more_th
 }
 
 #[tokio::test]
-async fn touches_that_could_not_be_saved_are_saved_with_the_next_use() {
-    let fixture = fixture();
-    let key = fixture.log_in().await.token.key();
-    fixture.on.clock.advance(MINUTE);
-    fixture.gateway().look_up(key, Slide::Touch).await.expect("live");
-    fixture.store.set_down(true);
-    fixture.gateway().keep_up().await;
-    fixture.store.set_down(false);
-    fixture.on.clock.advance(SECOND);
-    fixture.gateway().look_up(key, Slide::Touch).await.expect("live");
-    fixture.gateway().keep_up().await;
-    let stored = fixture.store.load(key).await.expect("a store").expect("it is there");
-    assert_eq!(stored.last_activity, fixture.gateway().now());
-}
-
-#[tokio::test]
-async fn draining_saves_the_last_use() {
-    let fixture = fixture();
-    let key = fixture.log_in().await.token.key();
-    fixture.on.clock.advance(SECOND * 59);
-    fixture.gateway().look_up(key, Slide::Touch).await.expect("live");
-    Arc::clone(fixture.gateway()).run(async {}).await;
-    let stored = fixture.store.load(key).await.expect("a store").expect("it is there");
-    assert_eq!(stored.last_activity, fixture.gateway().now());
-}
-
-#[tokio::test]
 async fn a_session_whose_time_is_over_is_refused_everywhere_without_any_sweep() {
     let own = |idle, absolute| CreateRequest { idle_timeout: idle, absolute_timeout: absolute, ..request("ada") };
     for (what, request, used_at, over_after) in [

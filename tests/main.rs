@@ -1,5 +1,6 @@
 //! Every integration test, in one binary. Each module is one subject.
 
+mod activity;
 mod admin;
 mod cli;
 mod config;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, EntryAction, EntryResult, PlaceholderGuard};
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
+use super::touches::Touches;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use crate::metrics::labels::MemoryEviction;
@@ -106,9 +107,14 @@ impl Entry {
         self.last_activity.load(Ordering::Relaxed) > self.saved_activity.load(Ordering::Relaxed)
     }
 
-    /// Takes back the claim of [`touch`](Self::touch): the save did not happen, the next use shall try again.
+    /// Takes back the claim of [`touch`](Self::touch): nobody sees to the save.
     pub(super) fn unsaved(&self) {
         self.saved_activity.store(i64::MIN / 2, Ordering::Relaxed);
+    }
+
+    /// The store has its activity up to `at`.
+    pub(super) fn saved(&self, at: Timestamp) {
+        self.saved_activity.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
     fn bytes(&self) -> u64 {
@@ -127,7 +133,7 @@ impl Weighter<SessionKey, Arc<Entry>> for ByWeight {
     }
 }
 
-/// Counts what leaves for want of room. It runs under a lock of the cache: plain counting, no clock.
+/// Counts what leaves for want of room. It runs under a lock of the cache: plain counting and a push, no clock.
 #[derive(Clone)]
 struct Departures(Arc<Shared>);
 
@@ -135,8 +141,8 @@ impl Lifecycle<SessionKey, Arc<Entry>> for Departures {
     /// Entries that left, to be dropped outside the lock.
     type RequestState = Vec<Arc<Entry>>;
 
-    fn on_evict(&self, evicted: &mut Self::RequestState, _: SessionKey, entry: Arc<Entry>) {
-        self.0.departed(&entry, MemoryEviction::Lru);
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: SessionKey, entry: Arc<Entry>) {
+        self.0.made_room(key, &entry, MemoryEviction::Lru);
         evicted.push(entry);
     }
 }
@@ -146,9 +152,18 @@ struct Shared {
     /// The time at the last call of `advance`: good enough to say how long an evicted entry had not been used.
     about_now: AtomicI64,
     stale: AtomicI64,
+    touches: Touches,
 }
 
 impl Shared {
+    /// An entry has left, though its session lives on: what is read from the store next shall know of its last use.
+    fn made_room(&self, key: SessionKey, entry: &Entry, why: MemoryEviction) {
+        self.departed(entry, why);
+        if entry.is_unsaved() {
+            self.touches.push_departed(key, entry.last_activity());
+        }
+    }
+
     fn departed(&self, entry: &Entry, why: MemoryEviction) {
         if entry.stale.swap(false, Ordering::Relaxed) {
             self.stale.fetch_sub(1, Ordering::Relaxed);
@@ -241,7 +256,8 @@ impl Equivalent<SessionKey> for KeyPrefix {
 
 impl Memory {
     pub(super) fn new(rules: MemoryRules, metrics: Arc<Metrics>) -> Self {
-        let shared = Arc::new(Shared { metrics, about_now: AtomicI64::new(0), stale: AtomicI64::new(0) });
+        let (about_now, stale) = (AtomicI64::new(0), AtomicI64::new(0));
+        let shared = Arc::new(Shared { metrics, about_now, stale, touches: Touches::default() });
         let (least_weight, capacity) = capacity(rules);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(rules.sessions).unwrap_or(usize::MAX).min(1 << 16))
@@ -338,7 +354,13 @@ impl Memory {
         }
     }
 
-    /// The sessions whose last use is not saved yet. Costs a pass over the entries: for the end.
+    /// The activity that waits to be saved.
+    pub(super) fn touches(&self) -> &Touches {
+        &self.shared.touches
+    }
+
+    /// The sessions whose last use is neither saved nor queued to be. Costs a pass over the entries: for the end, and
+    /// for when the queue cannot hold them.
     pub(super) fn unsaved(&self) -> Vec<(SessionKey, Timestamp, Arc<Entry>)> {
         let unsaved = self.sessions.iter().filter(|(_, entry)| entry.is_unsaved());
         unsaved.map(|(key, entry)| (key, entry.last_activity(), entry)).collect()
@@ -402,8 +424,8 @@ impl Memory {
             let idle = now.since(entry.last_activity());
             if idle >= rules.memory_idle {
                 let is_idle = |held: &Arc<Entry>| now.since(held.last_activity()) >= rules.memory_idle;
-                if let Some((_, entry)) = self.sessions.remove_if(&prefix, is_idle) {
-                    self.shared.departed(&entry, MemoryEviction::MemoryIdle);
+                if let Some((key, entry)) = self.sessions.remove_if(&prefix, is_idle) {
+                    self.shared.made_room(key, &entry, MemoryEviction::MemoryIdle);
                     return;
                 }
             }

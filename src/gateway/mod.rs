@@ -43,7 +43,6 @@ use live_clocks::LiveClocks;
 use memory::{Entry, Memory, MemoryRules};
 use outbox::Courier;
 use raw::{Ends, RawView};
-use touches::Touches;
 
 /// Sessions that one step of the store ends at most: a step is one transaction, and others wait for it.
 const BATCH: usize = 500;
@@ -72,7 +71,6 @@ pub struct Gateway {
     generator: Arc<dyn Generator>,
     metrics: Arc<Metrics>,
     memory: Memory,
-    touches: Touches,
     creations: Arc<CreationLimiter>,
     leases: Leases,
     /// Tells the Redis door's subscribers.
@@ -131,7 +129,6 @@ impl Gateway {
         metrics.top_user_settings(settings.top_users);
         Arc::new(Self {
             memory: Memory::new(memory_rules(&settings), Arc::clone(&metrics)),
-            touches: Touches::default(),
             creations: Arc::default(),
             ends: Ends::default(),
             leases: Leases::default(),
@@ -168,8 +165,13 @@ impl Gateway {
     pub fn apply(&self, settings: &Arc<Settings>) {
         self.metrics.sweep_interval(settings.lifetimes.sweep_interval);
         self.metrics.top_user_settings(settings.top_users);
+        let clocks = settings.lifetimes.clocks;
+        if clocks.touch_interval() < self.settings().lifetimes.clocks.touch_interval() {
+            // What could wait under the old interval is older than the sweep reckons with under the new one.
+            self.memory.touches().miss_some();
+        }
         self.settings.store(Arc::clone(settings));
-        self.clocks.store(settings.lifetimes.clocks.clocks());
+        self.clocks.store(clocks.clocks());
         self.memory.apply(memory_rules(settings));
         if let Ok(mut upkeep) = self.upkeep.lock() {
             upkeep.trim_users = true;
@@ -275,7 +277,7 @@ impl Gateway {
             Slide::Peek => last_activity,
             Slide::Touch => {
                 if entry.touch(now, all.touch_interval_of(&entry.session)) {
-                    self.touches.push(*key, &entry);
+                    self.memory.touches().push(*key, &entry);
                 }
                 self.memory.revived(&entry);
                 now.max(last_activity)

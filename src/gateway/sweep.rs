@@ -63,22 +63,12 @@ impl Gateway {
     /// Ends every session whose time is over, and the stale ones if they are to be closed. How many ended.
     pub async fn sweep(&self) -> u64 {
         let started = self.clock.now();
-        self.flush_touches().await;
         let mut total = 0;
-        let outcome = loop {
-            match self.sweep_step().await {
-                Ok(ended) => {
-                    total += ended as u64;
-                    if ended < LEAST_STEP {
-                        break Outcome::Ok;
-                    }
-                    // Others shall get their turn at the store between two steps.
-                    tokio::task::yield_now().await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the sweep failed; what is due is tried again at the next one");
-                    break Outcome::Error;
-                }
+        let outcome = match self.end_due(started.at, &mut total).await {
+            Ok(()) => Outcome::Ok,
+            Err(error) => {
+                tracing::warn!(%error, "the sweep failed; what is due is tried again at the next one");
+                Outcome::Error
             }
         };
         let took = started.mark.elapsed();
@@ -89,9 +79,24 @@ impl Gateway {
         total
     }
 
-    async fn sweep_step(&self) -> Result<usize, StoreError> {
+    /// Ends what was due at `now`, a time before the activity is saved: for who is used later was alive then by what is
+    /// saved. If it cannot be saved, nobody ends: the store would take active sessions for idle.
+    async fn end_due(&self, now: Timestamp, total: &mut u64) -> Result<(), StoreError> {
+        self.flush_touches().await?;
+        loop {
+            let ended = self.sweep_step(now).await?;
+            *total += ended as u64;
+            if ended < LEAST_STEP {
+                return Ok(());
+            }
+            // Others shall get their turn at the store between two steps.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn sweep_step(&self, now: Timestamp) -> Result<usize, StoreError> {
         let close_stale = self.settings().lifetimes.close_stale;
-        let terms = self.terms(self.now());
+        let terms = self.terms(now);
         let step = self.store.claim_due(close_stale, BATCH, terms);
         let ended = self.timed(StoreOp::Sweep, step).await?;
         self.ended(&ended);
@@ -114,7 +119,9 @@ impl Gateway {
         while self.memory.advance(now) {
             tokio::task::yield_now().await;
         }
-        self.flush_touches().await;
+        if let Err(error) = self.flush_touches().await {
+            tracing::warn!(%error, "last activity could not be saved; tried again in a second");
+        }
         self.expire_leases(now);
         self.metrics.leases_held(self.leases.held());
         let (addresses, limited) = self.creations.figures(now);
@@ -229,16 +236,40 @@ impl Gateway {
         Ok(figures)
     }
 
-    /// Saves the activity that waits. What cannot be saved is offered again at the session's next use.
-    pub(super) async fn flush_touches(&self) {
-        for batch in self.touches.take().chunks(TOUCH_BATCH) {
-            self.save_activity(batch).await;
+    /// Saves the activity that waits. After an error, what is not saved waits on.
+    async fn flush_touches(&self) -> Result<(), StoreError> {
+        let touches = self.memory.touches();
+        let _turn = touches.turn().await;
+        let mut result = Ok(());
+        let mut left = touches.len();
+        while left > 0 {
+            let batch = touches.first(left.min(TOUCH_BATCH));
+            left -= batch.len();
+            match self.timed(StoreOp::Touch, self.store.touch(batch.clone())).await {
+                Ok(()) => touches.saved(batch.len()),
+                Err(error) => {
+                    touches.failed(batch);
+                    result = Err(error);
+                }
+            }
         }
+        if result.is_ok() && touches.take_missing() {
+            for batch in self.memory.unsaved().chunks(TOUCH_BATCH) {
+                if let Err(error) = self.save_activity(batch).await {
+                    touches.miss_some();
+                    result = Err(error);
+                }
+            }
+        }
+        result
     }
 
     /// Saves what waits, and all that would have waited for its turn: after this there is no next use.
     async fn save_all_activity(&self) {
-        self.flush_touches().await;
+        if let Err(error) = self.flush_touches().await {
+            let sessions = self.memory.touches().len();
+            tracing::warn!(%error, sessions, "last activity could not be saved; it is up to a minute older, or more");
+        }
         let (unsaved, began) = (self.memory.unsaved(), Instant::now());
         let mut batches = unsaved.chunks(TOUCH_BATCH);
         while let Some(batch) = batches.next() {
@@ -249,17 +280,18 @@ impl Gateway {
                     "no time left to save their last use; it is up to a minute older"
                 );
             }
-            self.save_activity(batch).await;
+            if let Err(error) = self.save_activity(batch).await {
+                tracing::warn!(%error, sessions = batch.len(), "last activity could not be saved");
+            }
         }
     }
 
-    async fn save_activity(&self, batch: &[(SessionKey, Timestamp, Arc<Entry>)]) {
-        let touches: Vec<(SessionKey, Timestamp)> = batch.iter().map(|(key, at, _)| (*key, *at)).collect();
-        if let Err(error) = self.timed(StoreOp::Touch, self.store.touch(touches)).await {
-            tracing::warn!(%error, sessions = batch.len(), "last activity could not be saved; tried again at the next use");
-            for (_, _, entry) in batch {
-                entry.unsaved();
-            }
+    async fn save_activity(&self, batch: &[(SessionKey, Timestamp, Arc<Entry>)]) -> Result<(), StoreError> {
+        let touches = batch.iter().map(|(key, at, _)| (*key, *at)).collect();
+        self.timed(StoreOp::Touch, self.store.touch(touches)).await?;
+        for (_, at, entry) in batch {
+            entry.saved(*at);
         }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A store that waits where a test says, fails when a test says, and counts what it is asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -71,6 +71,7 @@ pub struct FaultyStore {
     stops: Mutex<HashMap<Point, Stop>>,
     calls: Mutex<HashMap<Op, u64>>,
     down: AtomicBool,
+    failing: Mutex<HashSet<Op>>,
     most: AtomicUsize,
 }
 
@@ -81,6 +82,7 @@ impl FaultyStore {
             stops: Mutex::default(),
             calls: Mutex::default(),
             down: AtomicBool::new(false),
+            failing: Mutex::default(),
             most: AtomicUsize::new(usize::MAX),
         })
     }
@@ -95,6 +97,12 @@ impl FaultyStore {
     /// From now on every call fails, or none.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// From now on every call of `op` fails, or none unless the store is down.
+    pub fn set_failing(&self, op: Op, fails: bool) {
+        let mut failing = self.failing.lock().unwrap();
+        let _ = if fails { failing.insert(op) } else { failing.remove(&op) };
     }
 
     /// From now on a step ends as few sessions as it may, as on a full disk.
@@ -123,7 +131,7 @@ impl FaultyStore {
     async fn call<T, E: From<StoreError>>(&self, op: Op, step: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         *self.calls.lock().unwrap().entry(op).or_default() += 1;
         self.stop_at(Point::Before(op)).await;
-        if self.down.load(Ordering::Relaxed) {
+        if self.down.load(Ordering::Relaxed) || self.failing.lock().unwrap().contains(&op) {
             return Err(StoreError::Unavailable("as the test wants it".to_owned()).into());
         }
         let result = step.await;
