@@ -418,8 +418,7 @@ impl Memory {
         true
     }
 
-    fn look_at(&self, prefix: KeyPrefix, entry: Arc<Entry>, rules: MemoryRules, now: Timestamp) {
-        let mut entry = entry;
+    fn look_at(&self, prefix: KeyPrefix, mut entry: Arc<Entry>, rules: MemoryRules, now: Timestamp) {
         loop {
             let idle = now.since(entry.last_activity());
             if idle >= rules.memory_idle {
