@@ -13,8 +13,8 @@ use super::keys::{
 };
 use super::kinds::Kind;
 use super::settings::{
-    CreationRate, Hook, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, RedisDoor, Secret, SessionRule,
-    Settings, StoreSettings, TopUsers,
+    CreationRate, Hook, HookUrl, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, RedisDoor, Secret,
+    SessionRule, Settings, StoreSettings, TopUsers,
 };
 use super::units::{show_duration, show_size};
 use crate::session::{Capacity, Lifetimes, UserLimits};
@@ -78,6 +78,8 @@ pub(super) enum Shown<'a> {
     Plain(Json),
     /// A secret: compared, never shown.
     Secret(&'a Secret),
+    /// A URL: compared as a whole, shown without what may be secret in it.
+    Url(&'a HookUrl),
 }
 
 /// A key and its value.
@@ -166,13 +168,12 @@ fn hook_entries(hooks: &Hooks) -> [Entry<'_>; 5] {
     let Hooks { session_closed } = hooks;
     let (url, signed_with, timeout, max_attempts, max_age) = match session_closed {
         Some(Hook { url, secret, timeout, max_attempts, max_age }) => {
-            (Some(url.to_string()), secret.as_ref(), *timeout, *max_attempts, *max_age)
+            (Shown::Url(url), secret.as_ref(), *timeout, *max_attempts, *max_age)
         }
-        None => (None, None, HOOK_TIMEOUT, HOOK_ATTEMPTS, HOOK_MAX_AGE),
+        None => (Shown::Plain(Json::Null), None, HOOK_TIMEOUT, HOOK_ATTEMPTS, HOOK_MAX_AGE),
     };
     [
-        // As it was typed, so that what came from the environment stays there.
-        live("hooks.session_closed.url", json!(url)),
+        Entry { path: "hooks.session_closed.url", class: Class::Live, value: url },
         Entry { path: "hooks.session_closed.secret_file", class: Class::Live, value: secret(signed_with) },
         live("hooks.session_closed.timeout", json!(show_duration(timeout))),
         live("hooks.session_closed.max_attempts", json!(max_attempts)),

@@ -50,6 +50,7 @@ fn put(out: &mut String, depth: usize, name: &str, value: &str) {
 pub(super) fn inline(value: &Shown<'_>) -> String {
     match value {
         Shown::Secret(_) => MASKED.to_owned(),
+        Shown::Url(url) => inline(&Shown::Plain(Json::String(url.to_string()))),
         Shown::Plain(Json::String(text)) if reads_as_text(text) => text.clone(),
         Shown::Plain(Json::Object(table)) => {
             let entries: Vec<_> = table

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::files;
-use super::problem::nearest;
+use super::problem::{masked_url, nearest, quoted};
 use super::settings::{Address, HookUrl, Secret};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::session::identity::{MAX_PATH_BYTES, Path as ValuePath};
@@ -55,6 +55,11 @@ pub trait Kind {
 
     /// Reads a scalar.
     fn read(&self, scalar: &Scalar<'_>) -> Result<Self::Value, Fault>;
+
+    /// What a message calls a value as it was typed. A URL may hold a password, wherever somebody puts it.
+    fn named(&self, typed: &str) -> String {
+        if typed.contains("://") { quoted(&masked_url(typed)) } else { quoted(typed) }
+    }
 
     /// The value as it would be typed, for the schema.
     fn show(&self, value: &Self::Value) -> Json;
@@ -356,6 +361,15 @@ impl Kind for SecretFileKind {
         Ok(files::read_secret(scalar.text.as_ref())?)
     }
 
+    /// Only what can be nothing but a path is shown. A secret that somebody typed here may well hold a `/`, as base64 does.
+    fn named(&self, typed: &str) -> String {
+        if ["/", "./", "../", "${"].iter().any(|begin| typed.starts_with(begin)) {
+            quoted(typed)
+        } else {
+            "the file it names (not shown: this key takes the path of a file, not the secret)".to_owned()
+        }
+    }
+
     fn show(&self, _secret: &Secret) -> Json {
         json!(super::effective::MASKED)
     }
@@ -396,6 +410,10 @@ impl Kind for UrlKind {
         Ok(HookUrl::new(scalar.text, scalar.typed))
     }
 
+    fn named(&self, typed: &str) -> String {
+        quoted(&masked_url(typed))
+    }
+
     fn show(&self, value: &HookUrl) -> Json {
         json!(value.to_string())
     }
@@ -417,6 +435,10 @@ impl<K: Kind> Kind for Nullable<K> {
 
     fn read(&self, scalar: &Scalar<'_>) -> Result<Self::Value, Fault> {
         if scalar.null { Ok(None) } else { self.0.read(scalar).map(Some) }
+    }
+
+    fn named(&self, typed: &str) -> String {
+        self.0.named(typed)
     }
 
     fn show(&self, value: &Self::Value) -> Json {

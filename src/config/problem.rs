@@ -126,6 +126,27 @@ pub(super) fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
+/// A URL without what may be secret in it: its user and password, and its query. It may be one that was refused, so all up
+/// to the last `@` counts as user and password.
+#[must_use]
+pub(crate) fn masked_url(url: &str) -> String {
+    let of_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let scheme = url.find("://").filter(|&at| of_scheme(&url[..at])).map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(scheme);
+    match (rest.rfind('@'), rest.find('?')) {
+        // A query with an `@`, or a password with a `?`: nobody can tell.
+        (Some(at), Some(query)) if query < at => format!("{scheme}***"),
+        (Some(at), query) => {
+            format!("{scheme}***@{}", without_query(&rest[at + 1..], query.map(|query| query - at - 1)))
+        }
+        (None, query) => format!("{scheme}{}", without_query(rest, query)),
+    }
+}
+
+fn without_query(url: &str, query: Option<usize>) -> String {
+    query.map_or_else(|| url.to_owned(), |query| format!("{}?***", &url[..query]))
+}
+
 /// Of `known`, the name that was probably meant by `typed`.
 #[must_use]
 pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -191,6 +212,24 @@ mod tests {
         assert_eq!(text.lines().count(), 101);
         assert!(text.starts_with("f:1:1: bad\nf:2:1: bad\n"), "{text}");
         assert!(text.ends_with("f:100:1: bad\nf: and 3 more problems"), "{text}");
+    }
+
+    #[test]
+    fn urls_show_neither_password_nor_query() {
+        for (url, shown) in [
+            ("https://app/hook", "https://app/hook"),
+            ("https://app/hook?token=s", "https://app/hook?***"),
+            ("http://svc:s@app/x", "http://***@app/x"),
+            ("http://svc:s@app/x?t=s", "http://***@app/x?***"),
+            ("http://svc:s/s@s@app/x", "http://***@app/x"),
+            ("http://app/x?mail=a@b&t=s", "http://***"),
+            ("http://svc:s?s@app/x", "http://***"),
+            ("svc:s@app", "***@app"),
+            ("svc:s@app/?u=http://x", "***@app/?***"),
+            ("svc:s@http://x", "***@http://x"),
+        ] {
+            assert_eq!(masked_url(url), shown, "{url}");
+        }
     }
 
     #[test]

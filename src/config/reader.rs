@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
                 let message = if null {
                     format!("{} must be {}, not empty", quoted(path), kind.noun())
                 } else {
-                    format!("{}: {} {message}", quoted(path), quoted(&typed))
+                    format!("{}: {} {message}", quoted(path), kind.named(&typed))
                 };
                 self.fail(path, Problem { at: Some(node.at), message, hint });
             })

@@ -201,7 +201,7 @@ pub struct Hook {
 }
 
 /// An `http` or `https` URL. Parts of it may come from the environment and be secret, so it shows itself as it was
-/// typed, `https://example.org/${HOOK_PATH}`.
+/// typed, `https://example.org/${HOOK_PATH}`, and never with its query, which may be a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HookUrl {
     full: String,
@@ -224,13 +224,16 @@ impl HookUrl {
 
 impl fmt::Display for HookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.typed)
+        match self.typed.split_once('?') {
+            Some((before, _)) => write!(f, "{before}?***"),
+            None => f.write_str(&self.typed),
+        }
     }
 }
 
 impl fmt::Debug for HookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.typed.fmt(f)
+        fmt::Debug::fmt(&self.to_string(), f)
     }
 }
 

@@ -153,6 +153,8 @@ fn of_addresses() {
         };
         assert_eq!(problems(&format!("listen:\n  api: {value}\n")), format!("f:2:8: `listen.api`: `{shown}` {told}"));
     }
+    let told = problems("listen: {redis: 'redis://:canary@127.0.0.1:6379'}");
+    assert!(told.contains("`redis://***@127.0.0.1:6379` has no valid host"), "{told}");
     let long = format!("listen: {{api: 'unix:/{}'}}", "x".repeat(107));
     assert!(problems(&long).ends_with("is too long; the path of a socket has at most 107 bytes"));
     refused(&[("listen: {api: 127.0.0.1:9480}", "f:1:15: `listen.api` and `listen.admin` are both 127.0.0.1:9480")]);
@@ -166,12 +168,22 @@ fn of_urls() {
         ("ftp://a/", absolute),
         ("http://", absolute),
         ("http://a:99999/", absolute),
-        ("http://me:pw@a/", "holds credentials, which would show in logs; sign notices with `secret_file` instead"),
         ("http://a/#x", "holds a fragment (`#…`), which is never sent"),
         ("http://a/b c", "holds a blank or a control character"),
     ] {
         let text = format!("hooks: {{session_closed: {{url: \"{value}\"}}}}");
         assert_eq!(problems(&text), format!("f:1:31: `hooks.session_closed.url`: `{value}` {told}"));
+    }
+    let credentials = "holds credentials, which would show in logs; sign notices with `secret_file` instead";
+    for (value, shown, told) in [
+        ("http://me:canary@a/", "http://***@a/", credentials),
+        ("http://me:canary@a/?t=canary", "http://***@a/?***", credentials),
+        ("http://me:canary/@a/", "http://***@a/", absolute),
+        ("me:canary@a/", "***@a/", absolute),
+        ("/hook?t=canary", "/hook?***", absolute),
+    ] {
+        let text = format!("hooks: {{session_closed: {{url: \"{value}\"}}}}");
+        assert_eq!(problems(&text), format!("f:1:31: `hooks.session_closed.url`: `{shown}` {told}"));
     }
 }
 

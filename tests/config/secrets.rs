@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use sessgate::config;
 use sessgate::config::settings::StoreSettings;
+use sessgate::config::{self, Change};
 
 use super::{parse, parse_with};
 
@@ -109,4 +109,34 @@ fn a_door_beyond_loopback_needs_a_key() {
             assert!(parse(&with_key).is_ok(), "{with_key}");
         }
     }
+}
+
+#[test]
+fn a_secret_that_stands_where_its_file_belongs_is_not_shown() {
+    for key in ["listen: {api_key_file", "listen: {redis_password_file", "hooks: {session_closed: {secret_file"] {
+        for typed in ["canary", "whsec_canary/canary+x==", "canary/canary", "canary${X}"] {
+            let closed = "}".repeat(key.matches('{').count());
+            let told = parse_with(&format!("{key}: '{typed}'{closed}"), &[("X", "")]).unwrap_err();
+            let subject = "the file it names (not shown: this key takes the path of a file, not the secret)";
+            assert!(told.ends_with(&format!("{subject} does not exist")) && !told.contains("canary"), "{told}");
+        }
+        for typed in ["/no/such/file", "./no-such-file", "../no/such/file"] {
+            let closed = "}".repeat(key.matches('{').count());
+            let told = parse(&format!("{key}: '{typed}'{closed}")).unwrap_err();
+            assert!(told.ends_with(&format!("`{typed}` does not exist")), "{told}");
+        }
+    }
+}
+
+#[test]
+fn the_query_of_a_url_is_never_shown_but_a_change_of_it_counts() {
+    let with =
+        |token: &str| parse(&format!("hooks: {{session_closed: {{url: 'https://app/hook?token={token}'}}}}")).unwrap();
+    let (old, new) = (with("canary-1"), with("canary-2"));
+    assert_eq!(old.hooks.session_closed.as_ref().unwrap().url.as_str(), "https://app/hook?token=canary-1");
+    let Change::Live(changed) = config::classify(&old, &new) else { panic!("is a change") };
+    assert_eq!(changed[0].path, "hooks.session_closed.url");
+    let shown = config::effective(&old);
+    assert!(shown.contains("url: \"https://app/hook?***\""), "{shown}");
+    assert!(!format!("{changed:?}{shown}{old:?}").contains("canary"));
 }
