@@ -35,8 +35,10 @@ use reload::Reloads;
 /// The configuration to start with, and where it came from.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The file that is watched. It may not exist, if nobody asked for it by name.
+    /// The file that is watched.
     pub path: PathBuf,
+    /// Whether it was asked for by name. If not, it need not exist.
+    pub asked_for: bool,
     /// What it holds; `None`: there is no file, and the documented defaults hold.
     pub loaded: Option<Loaded>,
 }
@@ -55,7 +57,7 @@ impl Configuration {
             Some(_) => Some(config::load(&path)?),
             None => config::load_if_present(&path)?,
         };
-        Ok(Self { path, loaded })
+        Ok(Self { path, asked_for: asked_for.is_some(), loaded })
     }
 
     /// What is in force.

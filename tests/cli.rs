@@ -147,28 +147,68 @@ fn schema_prints_the_schema_of_every_key() {
     assert_eq!(schema["additionalProperties"], false, "a misspelt key is an error");
 }
 
+/// Runs the program here without a file, and shows `each` line that it logs, until that says to end it. What it has logged.
+///
 /// On its default ports, so in a network of its own: others may use them.
-#[test]
-fn it_starts_without_a_file_flags_and_environment_and_says_so() {
-    let place = Place::new("");
+fn without_a_file(place: &Place, mut each: impl FnMut(&str) -> bool) -> String {
     fs::remove_file(place.config_path()).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$0\"", PROGRAM]);
+    let script = "ip link set lo up && exec timeout 60 \"$0\"";
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", script, PROGRAM]);
     command.current_dir(place.path()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let mut child = command.stderr(Stdio::piped()).spawn().expect("a namespace can be made");
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut said = String::new();
     for line in &mut log {
-        said = said + &line + "\n";
-        if line.contains("serving api=") {
+        if each(&line) {
             let sent = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status();
             assert!(sent.unwrap().success());
         }
+        said = said + &line + "\n";
     }
     assert_eq!(child.wait().expect("it is ours").code(), Some(0), "{said}");
+    said
+}
+
+#[test]
+fn it_starts_without_a_file_flags_and_environment_and_says_so() {
+    let place = Place::new("");
+    let said = without_a_file(&place, |line| line.contains("serving api="));
     assert!(said.contains("there is no config.yaml: running on the documented defaults"), "{said}");
     assert!(said.contains("serving api=127.0.0.1:8480 admin=127.0.0.1:9480"), "{said}");
     assert!(place.path().join("data/sessgate.db").is_file(), "the store is beside it");
+}
+
+#[test]
+fn a_file_that_came_later_and_is_gone_again_is_missed() {
+    let place = Place::new("");
+    let said = without_a_file(&place, |line| {
+        if line.contains("serving api=") {
+            fs::write(place.config_path(), "top_users: { count: 7 }\n").unwrap();
+        }
+        if line.contains("configuration changed") {
+            fs::remove_file(place.config_path()).unwrap();
+        }
+        line.contains("configuration refused")
+    });
+    let told = "config.yaml: the file is gone; what it said last stays in force until a restart, which would take the defaults";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    fs::remove_file(place.config_path()).unwrap();
+    let reload = || sidecar.admin_client().request("POST", "/-/reload", None, "");
+    for _ in 0..2 {
+        let told = reload().expect(422).text();
+        assert!(told.contains("config.yaml: the file is gone; what it said last stays in force"), "{told}");
+    }
+    assert!(sidecar.metric("sessgate_config_last_reload_successful") < 0.5);
+    place.write_config("");
+    reload().expect(200);
+    sidecar.stop();
 }
 
 #[test]

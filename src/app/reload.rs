@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::Configuration;
 use crate::config::watch::Content;
-use crate::config::{ReadError, ReloadOutcome, live_hash, process_env, read_config, reload, unreadable};
+use crate::config::{
+    Problem, Problems, ReadError, ReloadOutcome, live_hash, process_env, read_config, reload, unreadable,
+};
 use crate::doors::admin::Reload;
 use crate::gateway::Gateway;
 use crate::logging::Logging;
@@ -18,8 +22,10 @@ use crate::metrics::labels::{Outcome, ReloadTrigger};
 /// What a reload touches. One runs at a time.
 pub(super) struct Reloads {
     path: PathBuf,
-    /// Nobody named a file and there was none: that there is still none is no problem.
-    may_be_missing: bool,
+    /// Whether the file was asked for by name.
+    asked_for: bool,
+    /// Whether what is in force is from the file. If not, that there is none is no problem.
+    from_file: AtomicBool,
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     logging: Logging,
@@ -33,8 +39,9 @@ impl Reloads {
         metrics: Arc<Metrics>,
         logging: Logging,
     ) -> Self {
-        let Configuration { path, loaded } = configuration;
-        Self { path, may_be_missing: loaded.is_none(), gateway, metrics, logging, turn: Mutex::new(()) }
+        let Configuration { path, asked_for, loaded } = configuration;
+        let from_file = AtomicBool::new(loaded.is_some());
+        Self { path, asked_for, from_file, gateway, metrics, logging, turn: Mutex::new(()) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,11 +80,16 @@ impl Reloads {
         let content = content.unwrap_or_else(|| read_config(&self.path).map(Into::into));
         let bytes = match content {
             Ok(bytes) => bytes,
-            Err(ReadError::Missing) if self.may_be_missing => return Ok(()),
+            Err(ReadError::Missing) if self.from_file.load(Relaxed) => return Err(self.gone(&file).paragraphs()),
+            Err(ReadError::Missing) => return Ok(()),
             Err(error) => return Err(unreadable(&file, &error).paragraphs()),
         };
         let current = self.gateway.settings().clone();
-        match reload(&current, &bytes, &file, &process_env) {
+        let outcome = reload(&current, &bytes, &file, &process_env);
+        if !matches!(outcome, ReloadOutcome::Refused(_)) {
+            self.from_file.store(true, Relaxed);
+        }
+        match outcome {
             ReloadOutcome::Applied { loaded, changed } => {
                 self.metrics.config_hash(live_hash(&loaded.settings));
                 self.logging.apply(loaded.settings.log);
@@ -93,6 +105,12 @@ impl Reloads {
             }
             ReloadOutcome::Refused(problems) => Err(problems.paragraphs()),
         }
+    }
+
+    fn gone(&self, file: &str) -> Problems {
+        let at_restart = if self.asked_for { "would fail" } else { "would take the defaults" };
+        let message = format!("the file is gone; what it said last stays in force until a restart, which {at_restart}");
+        Problems::one(file, Problem::with_file(message))
     }
 }
 

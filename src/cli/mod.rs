@@ -115,11 +115,11 @@ pub fn main() -> ExitCode {
 
 fn check(file: &ConfigFile) -> Exit {
     match Configuration::read(file.config.as_deref()) {
-        Ok(Configuration { path, loaded: Some(_) }) => {
+        Ok(Configuration { path, loaded: Some(_), .. }) => {
             say(&format!("{}: valid\n", path.display()));
             Exit::Clean
         }
-        Ok(Configuration { path, loaded: None }) => {
+        Ok(Configuration { path, loaded: None, .. }) => {
             say(&format!("there is no {}: the documented defaults hold\n", path.display()));
             Exit::Clean
         }
