@@ -74,8 +74,15 @@ pub enum RunError {
     #[error("the store cannot be opened: {0}")]
     Store(#[from] OpenError),
     /// A listener cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("cannot listen on {address} (`{key}`): {source}")]
+    Bind {
+        /// The key that says to listen there.
+        key: &'static str,
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: BindError,
+    },
     /// The operating system refused something.
     #[error("{doing}: {source}")]
     System {
@@ -114,9 +121,13 @@ impl Sidecar {
         rlimits::adjust();
         let settings = Arc::new(configuration.settings());
         let listen = &settings.listen;
-        let api = bind(&listen.api, listen.event_loops)?;
-        let redis = listen.redis.as_ref().map(|address| bind(address, listen.event_loops)).transpose()?;
-        let admin = bind(&listen.admin, 1)?;
+        let bind = |key, address: &Address, event_loops| {
+            bind(address, event_loops).map_err(|source| RunError::Bind { key, address: address.clone(), source })
+        };
+        let api = bind("listen.api", &listen.api, listen.event_loops)?;
+        let redis =
+            listen.redis.as_ref().map(|address| bind("listen.redis", address, listen.event_loops)).transpose()?;
+        let admin = bind("listen.admin", &listen.admin, 1)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let generator: Arc<dyn Generator> = Arc::new(OsGenerator);

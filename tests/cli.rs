@@ -244,15 +244,24 @@ fn a_hangup_reads_the_configuration_anew() {
 }
 
 #[test]
-fn a_taken_port_is_70_and_named() {
+fn an_address_that_cannot_be_listened_on_is_69_and_its_key_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    for door in ["api", "admin"] {
-        let other = if door == "api" { "admin" } else { "api" };
-        let place = Place::new(&format!("listen: {{ {door}: '{address}', {other}: 127.0.0.1:0 }}\n"));
-        let told = place.once(["run"]).expect(70).err;
-        assert!(told.contains(&format!("cannot listen on {address}")), "{told}");
-        assert!(!place.store_path().exists(), "it binds before it touches the store");
+    let taken = taken.local_addr().unwrap().to_string();
+    // From the block for documentation, which no machine has.
+    let foreign = "192.0.2.1:7000";
+    for (key, others) in [("api", ["admin", "redis"]), ("admin", ["api", "redis"]), ("redis", ["api", "admin"])] {
+        for (address, why) in [
+            (&*taken, "another process already does; stop it, or change the key"),
+            (foreign, "Cannot assign requested"),
+        ] {
+            let place = Place::new("");
+            fs::write(place.path().join("key"), "s3cret").unwrap();
+            let others = others.map(|other| format!("{other}: 127.0.0.1:0")).join(", ");
+            place.write_config(&format!("listen: {{ {key}: '{address}', {others}, api_key_file: key }}\n"));
+            let told = place.once(["run"]).expect(69).err;
+            assert!(told.contains(&format!("cannot listen on {address} (`listen.{key}`): {why}")), "{told}");
+            assert!(!place.store_path().exists(), "it binds before it touches the store");
+        }
     }
 }
 

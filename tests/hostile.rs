@@ -199,7 +199,7 @@ fn a_socket_path_that_is_taken_is_refused_and_a_left_over_is_replaced() {
     let path = place.path().join("api.sock");
     place.write_config(&format!("listen: {{ api: 'unix:{}', admin: 127.0.0.1:0 }}\n", path.display()));
     let taken = UnixListener::bind(&path).unwrap();
-    let refused = place.once(["run"]).expect(70).err;
+    let refused = place.once(["run"]).expect(69).err;
     assert!(refused.contains("cannot listen on unix:") && refused.contains("api.sock"), "{refused}");
     assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
     drop(taken);
@@ -209,7 +209,7 @@ fn a_socket_path_that_is_taken_is_refused_and_a_left_over_is_replaced() {
     create(&sidecar, "ann");
     sidecar.stop();
     fs::write(&path, "somebody's notes").unwrap();
-    place.once(["run"]).expect(70);
+    place.once(["run"]).expect(69);
     assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
 }
 

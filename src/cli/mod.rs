@@ -27,6 +27,8 @@ pub enum Exit {
     Unhealthy = 1,
     /// The command line is not understood.
     Usage = 64,
+    /// An address cannot be listened on.
+    Unavailable = 69,
     /// Something is wrong with the machine or with us.
     Internal = 70,
     /// The store cannot be opened.
@@ -157,7 +159,8 @@ async fn serve(configuration: Configuration, logging: Logging) -> Exit {
             tracing::error!("{error}");
             match error {
                 RunError::Store(_) => Exit::Store,
-                RunError::Bind(_) | RunError::System { .. } | RunError::Internal(_) => Exit::Internal,
+                RunError::Bind { .. } => Exit::Unavailable,
+                RunError::System { .. } | RunError::Internal(_) => Exit::Internal,
             }
         }
     }

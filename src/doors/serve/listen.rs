@@ -27,20 +27,14 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody listens there already.
-    #[error("cannot listen on {0}: another process already does")]
-    Taken(String),
+    #[error("another process already does; stop it, or change the key")]
+    Taken,
     /// A file that is no socket stands in the way.
-    #[error("cannot listen on unix:{}: there is a file of that name, and it is not a socket", .0.display())]
-    NotASocket(PathBuf),
-    /// Anything else.
-    #[error("cannot listen on {address}: {source}")]
-    Io {
-        /// Where.
-        address: String,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error("there is a file of that name, and it is not a socket")]
+    NotASocket,
+    /// Anything else that the system says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// An accept queue.
@@ -65,9 +59,9 @@ pub struct Bound {
 pub fn bind(address: &Address, event_loops: usize) -> Result<Bound, BindError> {
     let event_loops = event_loops.max(1);
     match address {
-        Address::Tcp(address) => bind_tcp(*address, event_loops).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::Taken(address.to_string()),
-            _ => BindError::Io { address: address.to_string(), source },
+        Address::Tcp(address) => bind_tcp(*address, event_loops).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken,
+            _ => BindError::Io(error),
         }),
         Address::Unix(path) => bind_unix(path, event_loops),
     }
@@ -163,12 +157,11 @@ impl Drop for SocketFile {
 
 fn bind_unix(path: &Path, event_loops: usize) -> Result<Bound, BindError> {
     remove_stale(path)?;
-    let io = |source| BindError::Io { address: format!("unix:{}", path.display()), source };
-    let (listener, socket_file) = unix_listener(path).map_err(io)?;
+    let (listener, socket_file) = unix_listener(path)?;
     // A Unix socket has one queue; the loops take turns at it.
     let mut queues = Vec::with_capacity(event_loops);
     for _ in 1..event_loops {
-        queues.push(Listener::Unix(listener.try_clone().map_err(io)?));
+        queues.push(Listener::Unix(listener.try_clone()?));
     }
     queues.push(Listener::Unix(listener));
     Ok(Bound { queues, address: Address::Unix(path.to_owned()), socket_file: Some(socket_file) })
@@ -188,20 +181,19 @@ fn unix_listener(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 
 /// Removes a socket file that a killed process left behind. One that somebody listens on stays.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let io = |source| BindError::Io { address: format!("unix:{}", path.display()), source };
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(error)),
+        Err(error) => return Err(error.into()),
     };
     if !file.file_type().is_socket() {
-        return Err(BindError::NotASocket(path.to_owned()));
+        return Err(BindError::NotASocket);
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(io(error)),
-        _ => Err(BindError::Taken(format!("unix:{}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
+        _ => Err(BindError::Taken),
     }
 }
 
