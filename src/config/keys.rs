@@ -371,8 +371,8 @@ fn session_rule(rule: &mut Section<'_, '_>) -> Option<SessionRule> {
 
 /// What a hook has when no URL turns it on, for the effective configuration.
 pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(3);
-/// See [`HOOK_TIMEOUT`].
-pub(super) const HOOK_ATTEMPTS: u32 = 12;
+/// See [`HOOK_TIMEOUT`]. So many that it is the age that decides, however short the waits come out.
+pub(super) const HOOK_ATTEMPTS: u32 = 50;
 /// See [`HOOK_TIMEOUT`].
 pub(super) const HOOK_MAX_AGE: Duration = DAY;
 

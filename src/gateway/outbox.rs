@@ -136,14 +136,18 @@ impl Gateway {
         if status.is_success() { Ok(()) } else { Err(format!("the endpoint answered {status}")) }
     }
 
-    /// Exponential, with up to a quarter off at random, so that notices that failed together do not return together.
     fn wait_after(&self, attempts: u32) -> Duration {
-        let full = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
         let mut random = [0];
         self.generator.fill(&mut random);
-        let full = full.min(LAST_WAIT);
-        full.saturating_sub(full / 4 * u32::from(random[0]) / 255)
+        wait(attempts, random[0])
     }
+}
+
+/// Exponential, with up to a quarter off at random, so that notices that failed together do not return together.
+fn wait(attempts: u32, random: u8) -> Duration {
+    let full = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
+    let full = full.min(LAST_WAIT);
+    full.saturating_sub(full / 4 * u32::from(random) / 255)
 }
 
 fn body_of(notice: &Notice) -> String {
@@ -174,6 +178,18 @@ fn sign(secret: &Secret, event: &str, timestamp: i64, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+
+    #[test]
+    fn by_default_a_notice_is_given_up_for_its_age_and_not_for_its_attempts() {
+        let settings = config::parse("hooks: { session_closed: { url: http://app/ } }", "f", &|_| None).unwrap();
+        let hook = settings.hooks.session_closed.unwrap();
+        for random in [0, u8::MAX] {
+            let waited: Duration = (1..hook.max_attempts).map(|attempts| wait(attempts, random)).sum();
+            assert!(waited > hook.max_age, "{waited:?} with {random}");
+        }
+        assert_eq!((wait(1, 0), wait(12, 0), wait(13, 0)), (FIRST_WAIT, 2_048 * FIRST_WAIT, LAST_WAIT));
+    }
 
     /// The worked example in the documentation of the Standard Webhooks reference implementation.
     #[test]

@@ -55,7 +55,7 @@ hooks:
     url: null
     secret_file: null
     timeout: 3s
-    max_attempts: 12
+    max_attempts: 50
     max_age: 1d
 redis_door:
   sessions: []
