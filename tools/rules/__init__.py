@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+README = REPOSITORY / "README.md"
 RULES = REPOSITORY / "alerts" / "sessgate.rules.yml"
 OPERATOR = REPOSITORY / "alerts" / "prometheusrule.yaml"
 ALERTMANAGER = REPOSITORY / "alerts" / "alertmanager.example.yml"

@@ -35,6 +35,11 @@ def test_rules(*tests: Path) -> str:
     return run("promtool", "test", "rules", *map(str, tests))
 
 
+def check_prometheus(configuration: Path) -> str:
+    """promtool reads the configuration as Prometheus would, but for the files that it names."""
+    return run("promtool", "check", "config", "--syntax-only", str(configuration))
+
+
 def check_alertmanager(configuration: Path) -> str:
     """amtool reads the configuration as Alertmanager would."""
     return run("amtool", "check-config", str(configuration))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tools.rules import OPERATOR, RULES, RUNBOOK, TESTS, programs
+from tools.rules import OPERATOR, README, RULES, RUNBOOK, TESTS, programs
 from tools.rules.operator import rendered
 
 TARGET_LABELS = ("namespace", "job")
@@ -82,6 +82,14 @@ class Rules(unittest.TestCase):
 
     def test_promtool_accepts_them(self) -> None:
         programs.check_rules(RULES)
+
+    def test_promtool_accepts_the_scrape_configuration_of_the_readme(self) -> None:
+        example = README.read_text().split("    scrape_configs:\n")[1].split("\n\n")[0]
+        with tempfile.TemporaryDirectory() as directory:
+            configuration = Path(directory) / "prometheus.yml"
+            configuration.write_text(f"    scrape_configs:\n{example}\n")
+            programs.check_prometheus(configuration)
+            self.assertIn("credentials_file", example)
 
     def test_their_tests_pass(self) -> None:
         programs.test_rules(*sorted(TESTS.glob("*.yml")))
