@@ -59,6 +59,7 @@ fn what_is_not_understood_is_64() {
         &["schema", "surplus"],
         &["top", "--admin", "ftp://127.0.0.1:9480"],
         &["health", "--admin", "127.0.0.1:9480"],
+        &["health", "--admin", "https://127.0.0.1:9480"],
         &["health", "--admin", "unix:"],
         &["health", "--api-key-file", "missing"],
     ] {
@@ -272,8 +273,36 @@ fn health_says_whether_it_is_ready() {
     let admin = admin(&sidecar);
     assert_eq!(place.once(["health", "--admin", &admin]).expect(0).err, "");
     sidecar.stop();
+    let told = format!(
+        "sessgate: nothing listens on {admin}; is the sidecar running? If `listen.admin` differs, name it with `--admin`\n"
+    );
+    for command in ["health", "top"] {
+        assert_eq!(place.once([command, "--admin", &admin]).expect(1).err, told);
+    }
+}
+
+#[test]
+fn health_and_top_say_what_answered_in_place_of_an_admin_listener() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    let Address::Tcp(api) = sidecar.api() else { panic!("it listens on TCP") };
+    for command in ["health", "top"] {
+        let told = place.once([command, "--admin", &format!("http://me:canary@{api}")]).expect(1).err;
+        assert_eq!(told, format!("sessgate: http://***@{api} is not an admin listener; see `listen.admin`\n"));
+    }
+    sidecar.stop();
+    // Answers as a sidecar does that is about to stop.
+    let stopping = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = format!("http://{}", stopping.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut client, _) = stopping.accept().unwrap();
+        BufReader::new(&client).lines().map_while(Result::ok).find(String::is_empty).expect("it asks");
+        let said = "draining\n";
+        write!(client, "HTTP/1.1 503 x\r\ncontent-length: {}\r\n\r\n{said}", said.len()).unwrap();
+    });
     let told = place.once(["health", "--admin", &admin]).expect(1).err;
-    assert!(told.starts_with("sessgate: not ready: "), "{told}");
+    assert_eq!(told, format!("sessgate: {admin} is not ready: draining\n"));
+    answering.join().unwrap();
 }
 
 #[test]
@@ -288,7 +317,8 @@ fn the_admin_door_may_be_a_unix_socket() {
     assert!(place.once(["top", "--admin", &admin]).expect(0).out.contains("storage"));
     sidecar.stop();
     assert!(!socket.exists(), "it goes with the process");
-    place.once(["health", "--admin", &admin]).expect(1);
+    let told = place.once(["health", "--admin", &admin]).expect(1).err;
+    assert!(told.starts_with(&format!("sessgate: nothing listens on {admin}; ")), "{told}");
 }
 
 #[test]
@@ -301,7 +331,10 @@ fn the_key_comes_from_a_file() {
     let admin = admin(&sidecar);
     place.once(["health", "--admin", &admin]).expect(0);
     let told = place.once(["top", "--admin", &admin]).expect(1).err;
-    assert!(told.contains("401"), "{told}");
+    assert_eq!(told, format!("sessgate: {admin} asks for the API key: name its file with `--api-key-file`\n"));
+    fs::write(place.path().join("other"), "other").unwrap();
+    let told = place.once(["top", "--admin", &admin, "--api-key-file", "other"]).expect(1).err;
+    assert_eq!(told, format!("sessgate: {admin} refuses the key of `--api-key-file`\n"));
     place.once(["top", "--admin", &admin, "--api-key-file", "key"]).expect(0);
     sidecar.stop();
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, Failure};
 use super::{Exit, Watched};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -85,15 +85,15 @@ async fn draw(watched: &Watched) -> Exit {
                 let totals = stats.since_start;
                 let rates = before.map(|(earlier, at)| totals.per_second_since(earlier, at.elapsed()));
                 before = Some((totals, Instant::now()));
-                let page = render(&watched.admin, &stats, rates);
+                let page = render(client.name(), &stats, rates);
                 // Home, the page, then away with what an earlier, longer one left.
                 let drawn = if live { format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")) } else { page };
                 if stdout().write_all(drawn.as_bytes()).and_then(|()| stdout().flush()).is_err() {
                     return Exit::Clean;
                 }
             }
-            Err(error) => {
-                eprintln!("sessgate: {} does not answer: {error}", watched.admin);
+            Err(failure) => {
+                eprintln!("sessgate: {}", client.told(&failure));
                 return Exit::Unhealthy;
             }
         }
@@ -104,8 +104,9 @@ async fn draw(watched: &Watched) -> Exit {
     }
 }
 
-async fn look(client: &AdminClient) -> Result<Stats, String> {
-    serde_json::from_str(&client.get("/-/stats").await?).map_err(|error| error.to_string())
+async fn look(client: &AdminClient) -> Result<Stats, Failure> {
+    let said = client.get("/-/stats").await?;
+    serde_json::from_str(&said).map_err(|error| Failure::Other(error.to_string()))
 }
 
 impl Totals {
