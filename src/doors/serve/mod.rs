@@ -64,7 +64,8 @@ impl Default for ServeLimits {
             // Far more than the pool of an app, far fewer than all.
             connections_per_peer: 1_024,
             drain_linger: Duration::from_millis(500),
-            drain_deadline: Duration::from_secs(10),
+            // Container runtimes kill after 10 s by default, and what is left is still to be saved.
+            drain_deadline: Duration::from_secs(8),
         }
     }
 }
