@@ -423,6 +423,12 @@ impl Kind for UrlKind {
     }
 }
 
+/// What is told to somebody who means `null`.
+pub const NULL_HINT: &str = "`null` turns it off";
+
+/// What is typed for it.
+const NULL_WORDS: [&str; 7] = ["off", "no", "none", "never", "unlimited", "disabled", "false"];
+
 /// Another kind, or `null`.
 pub struct Nullable<K>(pub K);
 
@@ -434,7 +440,15 @@ impl<K: Kind> Kind for Nullable<K> {
     }
 
     fn read(&self, scalar: &Scalar<'_>) -> Result<Self::Value, Fault> {
-        if scalar.null { Ok(None) } else { self.0.read(scalar).map(Some) }
+        if scalar.null {
+            return Ok(None);
+        }
+        let means_null = NULL_WORDS.iter().any(|word| scalar.typed.eq_ignore_ascii_case(word));
+        let value = self
+            .0
+            .read(scalar)
+            .map_err(|fault| if means_null { Fault { hint: Some(NULL_HINT.to_owned()), ..fault } } else { fault });
+        value.map(Some)
     }
 
     fn named(&self, typed: &str) -> String {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value as Json, json};
 
 use super::env::{self, Lookup};
-use super::kinds::{Fault, Kind, Scalar};
+use super::kinds::{Fault, Kind, NULL_HINT, Scalar};
 use super::problem::{MAX_TOLD, Position, Problem, nearest, quoted};
 use super::yaml::{Key, Node, Value};
 
@@ -96,8 +96,11 @@ impl<'a> Reader<'a> {
 
     fn suggest(&self, section: &str, typed: &str) -> Option<String> {
         let paths = || self.declared.iter().map(|declared| split(&declared.path));
-        let siblings = paths().filter(|(parent, _)| *parent == section).map(|(_, name)| name);
-        if let Some(name) = nearest(typed, siblings) {
+        let siblings = || paths().filter(|(parent, _)| *parent == section).map(|(_, name)| name);
+        if let Some(name) = siblings().find(|name| name.strip_suffix("_file") == Some(typed)) {
+            return Some(format!("did you mean `{name}`, the path of a file that holds it?"));
+        }
+        if let Some(name) = nearest(typed, siblings()) {
             return Some(format!("did you mean `{name}`?"));
         }
         let (parent, name) = paths().find(|(_, name)| *name == typed)?;
@@ -312,6 +315,11 @@ impl<'a> Section<'_, 'a> {
         let taken = self.take(name);
         let off = taken.as_ref().is_some_and(|(_, node)| node.is_null());
         let entries = match taken {
+            Some((_, Node { at, value: Value::Scalar { .. } })) if !off => {
+                let message = format!("`{path}` must be a mapping, `key: value`, or null, not a single value");
+                self.reader.fail(&path, Problem::at(at, message).hint(NULL_HINT));
+                Vec::new()
+            }
             Some((_, node)) if !off => self.reader.entries_of(&path, node),
             _ => Vec::new(),
         };

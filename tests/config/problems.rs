@@ -23,6 +23,46 @@ fn a_typing_error_in_a_key_gets_a_hint() {
 }
 
 #[test]
+fn a_secret_in_the_file_is_led_to_a_file_of_its_own() {
+    refused(&[
+        (
+            "listen: { api_key: canary, redis_password: canary }\n",
+            "f:1:11: unknown key `listen.api_key`\n  \
+             hint: did you mean `api_key_file`, the path of a file that holds it?\n\
+             f:1:28: unknown key `listen.redis_password`\n  \
+             hint: did you mean `redis_password_file`, the path of a file that holds it?",
+        ),
+        (
+            "hooks: { session_closed: { secret: canary } }\n",
+            "f:1:28: unknown key `hooks.session_closed.secret`\n  \
+             hint: did you mean `secret_file`, the path of a file that holds it?",
+        ),
+    ]);
+}
+
+#[test]
+fn who_means_null_is_told_so() {
+    refused(&[
+        (
+            "limits: { stored_sessions: unlimited, stored_bytes: Off }\n",
+            "f:1:28: `limits.stored_sessions`: `unlimited` is no whole number; write it with digits only\n  \
+             hint: `null` turns it off\n\
+             f:1:53: `limits.stored_bytes`: `Off` must start with a number\n  hint: `null` turns it off",
+        ),
+        (
+            "lifetimes: { absolute_timeout: never, idle_timeout: never }\n",
+            "f:1:32: `lifetimes.absolute_timeout`: `never` must start with a number\n  hint: `null` turns it off\n\
+             f:1:53: `lifetimes.idle_timeout`: `never` must start with a number",
+        ),
+        (
+            "limits: { creation_per_ip: off }\n",
+            "f:1:28: `limits.creation_per_ip` must be a mapping, `key: value`, or null, not a single value\n  \
+             hint: `null` turns it off",
+        ),
+    ]);
+}
+
+#[test]
 fn keys_of_later_versions_say_so() {
     refused(&[(
         "store:\n  redis: {}\nredis_door:\n  passthrough: on\nauthz: null\n",
