@@ -9,20 +9,21 @@
 //!
 //! One capacity enforces both limits: an entry weighs its bytes, but at least `memory_bytes / memory_sessions`.
 
-use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult, PlaceholderGuard};
-use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
+use self::timers::{KeyPrefix, Timers};
 use super::touches::Touches;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use crate::metrics::labels::MemoryEviction;
 use crate::session::{Content, Session, SessionKey, StoredSession};
+
+mod timers;
 
 /// Locks that the cache is split into. More would waste room when one part is full and another not.
 const SHARDS: u64 = 8;
@@ -38,9 +39,6 @@ const ENTRIES_PER_PAUSE: usize = 512;
 const PAUSE: Duration = Duration::from_millis(1);
 /// So few timers are not worth a pass, however many of them are left over.
 const FEW_TIMERS: usize = 1_024;
-/// Buckets that the time until a timer is due is cut into: a timer rings late by at most that part of its delay.
-const TIMER_PRECISION: i64 = 64;
-
 /// A session in memory.
 ///
 /// With its reference counts it fills two cache lines. A look-up needs only the first, so what it reads comes first.
@@ -222,38 +220,6 @@ pub(super) struct Memory {
     timers: Mutex<Timers>,
 }
 
-/// Keys by the time at which their entry is to be looked at.
-struct Timers {
-    rules: MemoryRules,
-    due: BTreeMap<i64, Vec<KeyPrefix>>,
-    len: usize,
-}
-
-/// The first eight bytes of a key: enough to find its entry. Should two share them, one is looked at for the other,
-/// which does no harm: what happens to it is judged by its own clocks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct KeyPrefix([u8; 8]);
-
-impl KeyPrefix {
-    fn of(key: &SessionKey) -> Self {
-        let (prefix, _) = key.as_bytes().split_first_chunk().unwrap_or((&[0; 8], &[]));
-        Self(*prefix)
-    }
-}
-
-impl Hash for KeyPrefix {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // As `SessionKey` does it.
-        state.write_u64(u64::from_le_bytes(self.0));
-    }
-}
-
-impl Equivalent<SessionKey> for KeyPrefix {
-    fn equivalent(&self, key: &SessionKey) -> bool {
-        key.as_bytes().starts_with(&self.0)
-    }
-}
-
 impl Memory {
     pub(super) fn new(rules: MemoryRules, metrics: Arc<Metrics>) -> Self {
         let (about_now, stale) = (AtomicI64::new(0), AtomicI64::new(0));
@@ -274,7 +240,7 @@ impl Memory {
             ),
             shared,
             least_weight: AtomicU32::new(least_weight),
-            timers: Mutex::new(Timers { rules, due: BTreeMap::new(), len: 0 }),
+            timers: Mutex::new(Timers::new(rules)),
         }
     }
 
@@ -455,7 +421,7 @@ impl Memory {
 
     /// Entries that were evicted leave their timers behind. When these are the most, starts over.
     fn drop_left_over_timers(&self) {
-        let timers = self.timers().len;
+        let timers = self.timers().len();
         if timers > FEW_TIMERS && timers as u64 > 4 * self.len() {
             self.rebuild_timers();
         }
@@ -463,11 +429,7 @@ impl Memory {
 
     fn rebuild_timers(&self) {
         let about_now = Timestamp::from_millis(self.shared.about_now.load(Ordering::Relaxed));
-        {
-            let mut timers = self.timers();
-            timers.due.clear();
-            timers.len = 0;
-        }
+        self.timers().clear();
         for (key, entry) in self.sessions.iter() {
             self.timers().set(KeyPrefix::of(&key), &entry, about_now);
         }
@@ -480,37 +442,6 @@ impl Memory {
     fn timers(&self) -> MutexGuard<'_, Timers> {
         // Each change of the timers is complete in itself, so a panic elsewhere leaves them usable.
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Timers {
-    /// Sets the timer of an entry to its next clock: stale first, then `memory_idle`.
-    fn set(&mut self, prefix: KeyPrefix, entry: &Entry, now: Timestamp) {
-        let last = entry.last_activity();
-        let next = [self.rules.stale_after, self.rules.memory_idle]
-            .into_iter()
-            .map(|delay| last + delay)
-            .filter(|due| *due > now)
-            .min()
-            .unwrap_or(last + self.rules.memory_idle);
-        // Rounding up to a part of the delay keeps the number of distinct times small.
-        let grain = ((next.as_millis() - now.as_millis()) / TIMER_PRECISION).clamp(100, 3_600_000);
-        let due = next.as_millis().div_euclid(grain).saturating_add(1).saturating_mul(grain);
-        entry.timer.store(due, Ordering::Relaxed);
-        self.due.entry(due).or_default().push(prefix);
-        self.len += 1;
-    }
-
-    /// The next timer that is due at `now`.
-    fn ring(&mut self, now: Timestamp) -> Option<(i64, KeyPrefix, MemoryRules)> {
-        let mut first = self.due.first_entry().filter(|first| *first.key() <= now.as_millis())?;
-        let due = *first.key();
-        let prefix = first.get_mut().pop();
-        if first.get().is_empty() {
-            first.remove();
-        }
-        self.len -= usize::from(prefix.is_some());
-        prefix.map(|prefix| (due, prefix, self.rules))
     }
 }
 
