@@ -35,23 +35,19 @@ impl RedisDoor {
                 (names[count], ends[count]) = (name, end);
                 count += 1;
             }
-            if count == TOGETHER {
-                let keys = names.map(|name| SessionKey::of_raw(client.database, name));
-                for (key, end) in keys.into_iter().zip(ends) {
-                    if !self.get_at_once(client, key, out, counts) {
-                        return used;
-                    }
-                    used = end;
-                }
-                continue;
+            let mut keys = [SessionKey::from_bytes([0; 32]); TOGETHER];
+            for (key, name) in keys.iter_mut().zip(names).take(count) {
+                *key = SessionKey::of_raw(client.database, name);
             }
-            for (name, end) in names.into_iter().zip(ends).take(count) {
-                if !self.get_at_once(client, SessionKey::of_raw(client.database, name), out, counts) {
+            for (key, end) in keys.into_iter().zip(ends).take(count) {
+                if !self.get_at_once(client, key, out, counts) {
                     return used;
                 }
                 used = end;
             }
-            return used;
+            if count < TOGETHER {
+                return used;
+            }
         }
     }
 
