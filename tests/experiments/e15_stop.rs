@@ -89,7 +89,9 @@ fn stop_under_load(place: &Place, workers: &mut [Worker], changes: u64) -> Round
                 loop {
                     if let Step::Lost(lost) = worker.step(&mut client, acknowledged) {
                         assert!(told.load(Ordering::SeqCst), "lost before the signal: {lost}");
-                        assert_eq!(lost.stage, Stage::Connect, "a request was not answered: {lost}");
+                        // A thread that gets no processor thinks for longer than it meant to.
+                        let too_late = lost.unused + THINK > ServeLimits::default().drain_linger;
+                        assert!(lost.stage == Stage::Connect || too_late, "a request was not answered: {lost}");
                         return;
                     }
                     if n >= BUSY {

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::time::{Duration, Instant};
 
 use sessgate::config::settings::Address;
 
@@ -26,6 +27,9 @@ pub struct Unanswered {
     pub stage: Stage,
     /// Whether the connection had carried requests before, and what the system said.
     pub why: String,
+    /// How long the connection had been unused at most: from before the request ahead of it was sent until it was sent
+    /// itself. Zero on a new connection.
+    pub unused: Duration,
 }
 
 impl fmt::Display for Unanswered {
@@ -39,12 +43,14 @@ pub struct Client {
     address: Address,
     connection: Option<client::Client>,
     reused: bool,
+    /// Before the last request was sent, and after.
+    sent: Option<(Instant, Instant)>,
 }
 
 impl Client {
     /// Connects when it is first used.
     pub fn new(address: &Address) -> Self {
-        Self { address: address.clone(), connection: None, reused: false }
+        Self { address: address.clone(), connection: None, reused: false, sent: None }
     }
 
     /// `GET` without a token.
@@ -71,6 +77,7 @@ impl Client {
         body: &str,
     ) -> Result<Reply, Unanswered> {
         let reused = self.reused;
+        let before = self.sent.filter(|_| reused).map(|(before, _)| before);
         let result = self.exchange(method, path, token, body);
         let closing = |reply: &Reply| reply.header("connection").is_some_and(|value| value == "close");
         self.reused = matches!(&result, Ok(reply) if !closing(reply));
@@ -79,7 +86,8 @@ impl Client {
         }
         result.map_err(|(stage, error)| {
             let connection = if reused { "kept" } else { "new" };
-            Unanswered { stage, why: format!("{error}, on a {connection} connection") }
+            let unused = before.zip(self.sent).map_or(Duration::ZERO, |(before, (_, after))| after - before);
+            Unanswered { stage, why: format!("{error}, on a {connection} connection, unused for {unused:?}"), unused }
         })
     }
 
@@ -105,7 +113,10 @@ impl Client {
             Some(connection) => connection,
             none => none.insert(client::Client::connect(&self.address).map_err(|error| (Stage::Connect, error))?),
         };
-        connection.send(request.as_bytes()).map_err(|error| (Stage::Request, error))?;
+        let before = Instant::now();
+        let sent = connection.send(request.as_bytes());
+        self.sent = Some((before, Instant::now()));
+        sent.map_err(|error| (Stage::Request, error))?;
         connection.reply(method).map_err(|error| {
             let stage = if connection.has_received() { Stage::Answer } else { Stage::Request };
             (stage, error)

@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::listen::{BACKLOG, Listener};
@@ -210,12 +210,35 @@ fn tcp(stream: TcpStream) -> Stream {
     Stream::Tcp(stream)
 }
 
+/// Says to the other loops of a listener that this one still lets clients in, until it is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    open: watch::Sender<()>,
+    any_open: watch::Receiver<()>,
+}
+
+impl Open {
+    /// The first; each loop gets a clone.
+    pub(super) fn new() -> Self {
+        let (open, any_open) = watch::channel(());
+        Self { open, any_open }
+    }
+
+    /// Returns when the last has closed.
+    async fn close(mut self) {
+        drop(self.open);
+        // Nothing is ever sent: it ends with the last sender.
+        let _ = self.any_open.changed().await;
+    }
+}
+
 /// Serves the connections of one accept queue until the signal to drain and, for a while, after it.
 pub(super) async fn run<P: Protocol>(
     listener: Listener,
     protocol: Arc<P>,
     surroundings: Surroundings,
     permits: Arc<Permits>,
+    open: Open,
 ) {
     let Surroundings { limits, metrics, clock, mut drain } = surroundings;
     let queue = match Queue::register(listener) {
@@ -243,13 +266,19 @@ pub(super) async fn run<P: Protocol>(
         }
     }
 
-    shared.watches.drain(shared.limits.linger);
     // Clients whom the kernel has already told that they are connected are not turned away.
     match queue.into_remaining() {
         Ok(remaining) => remaining.into_iter().for_each(|(stream, peer)| entrance.admit(stream, peer)),
         Err(error) => tracing::warn!(door = P::DOOR.as_str(), %error, "cannot accept the last connections"),
     }
-    if timeout(limits.drain_deadline, nobody_left(&shared)).await.is_err() {
+    let drained = async {
+        // Nobody is told to go before every queue is closed: who comes again at once would get into one that closes the
+        // next moment, and be cut off.
+        open.close().await;
+        shared.watches.drain(shared.limits.linger);
+        nobody_left(&shared).await;
+    };
+    if timeout(limits.drain_deadline, drained).await.is_err() {
         let left = shared.watches.len();
         tracing::warn!(door = P::DOOR.as_str(), connections = left, "connections were still busy and are cut off");
     }

@@ -12,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
+use super::event_loop::Open;
 use super::permits::Permits;
 use super::{Protocol, Serving, Surroundings, event_loop};
 use crate::config::settings::Address;
@@ -81,9 +82,11 @@ impl Bound {
     pub fn serve<P: Protocol>(self, protocol: &Arc<P>, surroundings: &Surroundings) -> io::Result<Serving> {
         let limits = surroundings.limits;
         let permits = Arc::new(Permits::new(limits.connections, limits.connections_per_peer));
+        let open = Open::new();
         let mut loops = Vec::with_capacity(self.queues.len());
         for (number, queue) in self.queues.into_iter().enumerate() {
             let (protocol, surroundings, permits) = (Arc::clone(protocol), surroundings.clone(), Arc::clone(&permits));
+            let open = open.clone();
             let (finished, is_finished) = oneshot::channel();
             let (started, is_started) = std::sync::mpsc::sync_channel(1);
             let run = move || {
@@ -93,7 +96,7 @@ impl Bound {
                     Err(error) => return drop(started.send(Err(error))),
                 };
                 let _ = started.send(Ok(()));
-                runtime.block_on(event_loop::run(queue, protocol, surroundings, permits));
+                runtime.block_on(event_loop::run(queue, protocol, surroundings, permits, open));
                 let _ = finished.send(());
             };
             thread::Builder::new().name(format!("{}-{number}", P::DOOR.as_str())).spawn(run)?;
