@@ -20,9 +20,11 @@ lint:      ## Formatting, clippy and documentation, warnings denied
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
+# The experiments measure, and so have the machine to themselves.
 unit:      ## All tests of the crate, against real files, processes and clocks
 	@scripts/setup test
-	cargo test --locked
+	cargo test --locked -- --skip experiments::
+	cargo test --locked --test main -- experiments:: --test-threads=1
 
 clients:   ## Real apps and tools against the Redis door
 	@scripts/setup clients

@@ -57,8 +57,8 @@ fn a_head_must_arrive_in_time_even_drop_by_drop() {
             break;
         }
         drops += 1;
+        assert!(drops < 2_000, "each line must not buy more time");
     }
-    assert!(drops < 60, "each line must not buy more time");
     door.close();
 }
 
@@ -83,16 +83,18 @@ fn a_second_head_is_timed_as_well_behind_any_kind_of_message() {
 #[test]
 fn an_idle_connection_is_closed_and_one_in_use_is_not() {
     let gateway = TestGateway::new();
-    let door = with_limits(&gateway, |limits| limits.idle = SHORT);
+    // Far longer than this thread is ever kept from its next request.
+    let limit = SHORT * 8;
+    let door = with_limits(&gateway, |limits| limits.idle = limit);
     let token = token(&door);
     let (mut idle, mut in_use) = (door.client(), door.client());
     let begin = Instant::now();
     let mut closed = false;
-    while begin.elapsed() < SHORT * 4 {
+    while !closed || begin.elapsed() < limit * 2 {
         closed |= idle.is_closed_within(Duration::from_millis(5));
         assert_eq!(in_use.call("GET", "/v1/session", &[("Authorization", &token)], b"").status, 200);
+        assert!(begin.elapsed() < LONG, "it is still open");
     }
-    assert!(closed);
     door.close();
 }
 

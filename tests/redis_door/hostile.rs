@@ -19,7 +19,7 @@ const NO_AUTH: &str = "-NOAUTH Authentication required.\r\n";
 const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const MIB: usize = 1024 * 1024;
 /// Short for a limit, long for anything else.
-const MOMENT: Duration = Duration::from_millis(150);
+const MOMENT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
 
 fn patient() -> ServeLimits {
@@ -320,7 +320,7 @@ async fn there_are_so_many_connections_and_no_more() {
 
 #[tokio::test]
 async fn a_stop_answers_every_request_that_came() {
-    let (gateway, door) = with_limits(ServeLimits { drain_linger: MOMENT * 2, ..patient() });
+    let (gateway, door) = with_limits(ServeLimits { drain_linger: MOMENT * 4, ..patient() });
     let stop = std::sync::atomic::AtomicBool::new(false);
     let ready = std::sync::Barrier::new(5);
     let value = express("ann");
