@@ -99,6 +99,28 @@ async fn a_failed_save_does_not_let_the_sweep_end_an_active_session() {
 }
 
 #[tokio::test]
+async fn a_store_in_trouble_is_asked_once_a_round_however_much_waits() {
+    let fixture = fixture();
+    let mut keys = Vec::new();
+    for _ in 0..2_500 {
+        keys.push(fixture.log_in().await);
+    }
+    fixture.advance(MINUTE);
+    for key in &keys {
+        fixture.use_it(*key).await;
+    }
+    fixture.store.set_failing(Op::Touch, true);
+    let before = fixture.store.calls(Op::Touch);
+    fixture.gateway().keep_up().await;
+    assert_eq!(fixture.store.calls(Op::Touch), before + 1, "each save that fails may take the store's whole deadline");
+    fixture.store.set_failing(Op::Touch, false);
+    fixture.gateway().keep_up().await;
+    for key in keys {
+        assert_eq!(fixture.saved(key).await, fixture.gateway().now());
+    }
+}
+
+#[tokio::test]
 async fn no_sweep_while_activity_cannot_be_saved() {
     let fixture = fixture();
     let (used, due) = (fixture.log_in().await, fixture.log_in().await);

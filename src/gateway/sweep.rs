@@ -236,32 +236,30 @@ impl Gateway {
         Ok(figures)
     }
 
-    /// Saves the activity that waits. After an error, what is not saved waits on.
+    /// Saves the activity that waits. After an error, what is not saved waits on: a store that does not answer would
+    /// have each batch wait for its deadline, and all other upkeep and sweeps with it.
     async fn flush_touches(&self) -> Result<(), StoreError> {
         let touches = self.memory.touches();
         let _turn = touches.turn().await;
-        let mut result = Ok(());
         let mut left = touches.len();
         while left > 0 {
             let batch = touches.first(left.min(TOUCH_BATCH));
             left -= batch.len();
-            match self.timed(StoreOp::Touch, self.store.touch(batch.clone())).await {
-                Ok(()) => touches.saved(batch.len()),
-                Err(error) => {
-                    touches.failed(batch);
-                    result = Err(error);
-                }
+            if let Err(error) = self.timed(StoreOp::Touch, self.store.touch(batch.clone())).await {
+                touches.failed(batch);
+                return Err(error);
             }
+            touches.saved(batch.len());
         }
-        if result.is_ok() && touches.take_missing() {
+        if touches.take_missing() {
             for batch in self.memory.unsaved().chunks(TOUCH_BATCH) {
                 if let Err(error) = self.save_activity(batch).await {
                     touches.miss_some();
-                    result = Err(error);
+                    return Err(error);
                 }
             }
         }
-        result
+        Ok(())
     }
 
     /// Saves what waits, and all that would have waited for its turn: after this there is no next use.
