@@ -13,7 +13,7 @@ use sessgate::clock::{Clock, SystemClock, Timestamp};
 use sessgate::session::{Content, Fields, RawName};
 use sessgate::store::Store;
 use sessgate::store::raw::{
-    Condition, Deadline, Direction, RawOp, RawOutcome, RawRefusal, RawReply, RawSet, TimeToLive,
+    Condition, Deadline, Direction, RawOp, RawOutcome, RawRefusal, RawReply, RawSet, Renewal, TimeToLive,
 };
 
 use super::Keys;
@@ -21,8 +21,14 @@ use crate::resp::request;
 use crate::support::redis_server::{Connection, RedisServer};
 use crate::support::seed::Random;
 
-const SCRIPT: &str =
+const DELETE: &str =
     "if redis.call(\"get\",KEYS[1]) == ARGV[1] then return redis.call(\"del\",KEYS[1]) else return 0 end";
+const EXPIRE: &str =
+    "if redis.call(\"get\",KEYS[1]) == ARGV[1] then return redis.call(\"pexpireat\",KEYS[1],ARGV[2]) else return 0 end";
+const EXTEND: &str = "local left = redis.call(\"pttl\",KEYS[1]) if redis.call(\"get\",KEYS[1]) ~= ARGV[1] or left < 0 \
+    then return 0 end redis.call(\"pexpire\",KEYS[1],left + ARGV[2]) return 1";
+const RENEW: &str = "local value = redis.call(\"get\",KEYS[1]) if redis.call(\"ttl\",KEYS[1]) > 0 \
+    then redis.call(\"pexpireat\",KEYS[1],ARGV[1]) end return value";
 
 /// Half of them are sessions.
 pub const NAMES: [&str; 8] = ["s:a", "s:b", "s:c", "s:{0}", "p:a", "p:b", "p:c", ""];
@@ -132,7 +138,18 @@ pub fn operation(random: &mut Random, now: Timestamp) -> RawOp {
         15 => RawOp::TimeToLive(name(random)),
         16 => RawOp::Type(name(random)),
         17 | 18 => RawOp::Rename { from: name(random), to: name(random) },
-        19 => RawOp::DeleteIfEqual { name: name(random), value: value(random) },
+        19 => match random.below(4) {
+            0 => RawOp::DeleteIfEqual { name: name(random), value: value(random) },
+            1 => RawOp::GetAndRenew(name(random), moment(random, now)),
+            which => {
+                let renewal = if which == 2 {
+                    Renewal::Until(moment(random, now))
+                } else {
+                    Renewal::By(3_600_000 * (i64::try_from(random.below(5)).unwrap() - 1))
+                };
+                RawOp::ExpireIfEqual { name: name(random), value: value(random), renewal }
+            }
+        },
         20 | 21 => {
             let pairs = fields(random).into_iter().map(|field| (field, value(random))).collect();
             RawOp::HSet { name: name(random), pairs }
@@ -220,7 +237,17 @@ fn command(op: &RawOp) -> Words {
         RawOp::TimeToLive(name) => words(&[b"PTTL", &name.name]),
         RawOp::Type(name) => words(&[b"TYPE", &name.name]),
         RawOp::Rename { from, to } => words(&[b"RENAME", &from.name, &to.name]),
-        RawOp::DeleteIfEqual { name, value } => words(&[b"EVAL", SCRIPT.as_bytes(), b"1", &name.name, value]),
+        RawOp::DeleteIfEqual { name, value } => words(&[b"EVAL", DELETE.as_bytes(), b"1", &name.name, value]),
+        RawOp::ExpireIfEqual { name, value, renewal } => {
+            let (script, number) = match renewal {
+                Renewal::Until(at) => (EXPIRE, at.as_millis()),
+                Renewal::By(more) => (EXTEND, *more),
+            };
+            words(&[b"EVAL", script.as_bytes(), b"1", &name.name, value, number.to_string().as_bytes()])
+        }
+        RawOp::GetAndRenew(name, at) => {
+            words(&[b"EVAL", RENEW.as_bytes(), b"1", &name.name, at.as_millis().to_string().as_bytes()])
+        }
         RawOp::HSet { name, pairs } => {
             let rest: Vec<_> = pairs.iter().flat_map(|(field, value)| [field.clone(), value.clone()]).collect();
             hash("HSET", name, &rest)

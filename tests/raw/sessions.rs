@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sessgate::session::{EndReason, Timeout};
 use sessgate::store::Store;
-use sessgate::store::raw::{Condition, Deadline, Direction, RawFound, RawOp, RawReply, RawSet, TimeToLive};
+use sessgate::store::raw::{Condition, Deadline, Direction, RawFound, RawOp, RawReply, RawSet, Renewal, TimeToLive};
 
 use super::{Keys, bytes, delete, expire, hset, name, of, reasons, rename, set, set_until};
 use crate::support::sessions::{MINUTE, user};
@@ -134,6 +134,10 @@ async fn a_plain_key_renamed_to_a_sessions_name_is_saved_as_one() {
     keys.assert_counted().await;
 }
 
+fn expire_if_equal(key: &str, value: &str, renewal: Renewal) -> RawOp {
+    RawOp::ExpireIfEqual { name: name(key), value: value.as_bytes().into(), renewal }
+}
+
 #[tokio::test]
 async fn a_write_is_a_use_and_a_look_is_none() {
     let mut keys = Keys::new();
@@ -143,6 +147,9 @@ async fn a_write_is_a_use_and_a_look_is_none() {
         (RawOp::Get(name("s:1")), false),
         (RawOp::TimeToLive(name("s:1")), false),
         (RawOp::GetEx(name("s:1"), Deadline::At(keys.soon(60))), true),
+        (RawOp::GetAndRenew(name("s:1"), keys.soon(70)), true),
+        (expire_if_equal("s:1", "not this", Renewal::Until(keys.soon(80))), false),
+        (expire_if_equal("s:1", &of("ann"), Renewal::By(1)), true),
         (expire("s:1", keys.soon(90)), true),
         (RawOp::Persist(name("s:1")), true),
         (set("s:1", "{}"), true),
@@ -167,9 +174,13 @@ async fn no_deadline_lies_beyond_the_absolute_timeout() {
     keys.run(set_until("s:1", "{}", Deadline::At(near))).await;
     assert_eq!(own(&keys).await, Some(Timeout::of(MINUTE * 10)));
     keys.wait(MINUTE * 5);
-    for op in
-        [expire("s:1", far), RawOp::GetEx(name("s:1"), Deadline::At(far)), set_until("s:1", "x", Deadline::At(far))]
-    {
+    for op in [
+        expire("s:1", far),
+        RawOp::GetEx(name("s:1"), Deadline::At(far)),
+        RawOp::GetAndRenew(name("s:1"), far),
+        expire_if_equal("s:1", "{}", Renewal::Until(far)),
+        set_until("s:1", "x", Deadline::At(far)),
+    ] {
         keys.run(op).await;
         assert_eq!(own(&keys).await, half_an_hour, "counted from creation");
         keys.run(expire("s:1", near)).await;

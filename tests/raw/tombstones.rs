@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sessgate::session::{EndReason, OnExcess};
 use sessgate::store::Store;
-use sessgate::store::raw::{Condition, Deadline, RawOp, RawReply, RawSet};
+use sessgate::store::raw::{Condition, Deadline, RawOp, RawReply, RawSet, Renewal};
 
 use super::{Keys, bytes, delete, expire, hset, name, of, reasons, rename, set, set_until};
 use crate::support::sessions::MINUTE;
@@ -121,6 +121,7 @@ async fn every_removal_leaves_one_and_a_rename_at_the_old_name() {
         set_until("s:1", "", Deadline::At(past)),
         RawOp::GetEx(name("s:1"), Deadline::At(past)),
         RawOp::DeleteIfEqual { name: name("s:1"), value: of("ann").into_bytes().into() },
+        RawOp::ExpireIfEqual { name: name("s:1"), value: of("ann").into_bytes().into(), renewal: Renewal::Until(past) },
         rename("s:1", "s:2"),
     ] {
         let keys = Keys::new();

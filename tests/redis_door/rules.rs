@@ -402,6 +402,10 @@ fn a_store_that_fails_is_an_error_and_never_nothing() {
     // What is no matter of the store goes on.
     client.send_all(&["MULTI", "PING", "EXEC", "EVALSHA 0123456789012345678901234567890123456789 1 a b"]);
     client.expect("+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    for unknown in ["EVAL script 0", "SCRIPT LOAD script", "EVALSHA b70c2384248f88e6b75b9f89241a180f856ad852 0"] {
+        client.call(unknown, "-ERR there is no Lua here; of scripts, those are known that locks are released with\r\n");
+    }
+    client.call("SCRIPT EXISTS B70C2384248f88e6b75b9f89241a180f856ad852 x", "*2\r\n:1\r\n:0\r\n");
     // Each of those that are sent together hears of it.
     client.send_all(&["SET a 1", "SET b 2", "DEL a", "PING"]);
     client.expect(&format!("{}+PONG\r\n", failed.repeat(3)));

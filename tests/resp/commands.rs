@@ -94,6 +94,9 @@ pub const UNKNOWN_SUBCOMMANDS: &[&str] =
 /// Redis 7.0 does not have these yet; clients of today send them.
 const LATER: [Name; 2] = [Name::ClientSetInfo, Name::ClientNoTouch];
 
+/// Redis takes any script.
+const SCRIPTS: [Name; 3] = [Name::Script, Name::ScriptExists, Name::ScriptLoad];
+
 /// Most of what can be wrong is wrong with these.
 const HAVE_OPTIONS: [Name; 6] = [Name::Set, Name::Set, Name::GetEx, Name::Expire, Name::Scan, Name::Hello];
 
@@ -154,7 +157,7 @@ fn random_request(random: &mut Random) -> Words {
         let pool = if random.below(2) == 0 { Name::ALL } else { &HAVE_OPTIONS };
         let name = *random.pick(pool);
         // After `QUIT` there is no more answer.
-        if !LATER.contains(&name) && name != Name::Quit {
+        if !LATER.contains(&name) && !SCRIPTS.contains(&name) && name != Name::Quit {
             break name;
         }
     };
@@ -286,6 +289,8 @@ fn compare(words: &Words, answer: &[u8], seen: &mut Seen) {
     let shown = || words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
     let text = |bytes: &[u8]| bytes[..bytes.len().min(400)].escape_ascii().to_string();
     match Command::of(arguments) {
+        // Redis runs it, or says what is wrong with it.
+        Err(CommandError::NoLua) => {}
         Err(error) => assert_eq!(text(answer), text(&refusal(error)), "to {}", shown()),
         Ok(command) => match foresee(&command) {
             Foreseen::Exactly(expected) => assert_eq!(text(answer), text(&expected), "to {}", shown()),
@@ -345,7 +350,8 @@ fn redis_server_refuses_the_same_commands_with_the_same_words() {
     let missing: Vec<_> = ERRORS.iter().filter(|error| !seen.errors.contains(**error)).collect();
     assert!(missing.is_empty(), "never answered: {missing:?}");
     let never = [Name::Quit, Name::Command, Name::Client, Name::Config];
-    let possible = Name::ALL.iter().filter(|name| !LATER.contains(name) && !never.contains(name));
+    let never = [&never[..], &LATER, &SCRIPTS].concat();
+    let possible = Name::ALL.iter().filter(|name| !never.contains(name));
     let missing: Vec<_> = possible.filter(|name| !seen.fine.contains(name)).collect();
     assert!(missing.is_empty(), "never right: {missing:?}");
 }
@@ -392,14 +398,14 @@ fn parsed(line: &str, check: impl FnOnce(Command<'_>)) {
 }
 
 macro_rules! means {
-    ($line:literal, $pattern:pat $(if $guard:expr)?) => {
-        parsed($line, |command| assert!(matches!(command, $pattern $(if $guard)?), $line));
+    ($line:expr, $pattern:pat $(if $guard:expr)?) => {
+        parsed($line, |command| assert!(matches!(command, $pattern $(if $guard)?), "{}", $line));
     };
 }
 
 #[test]
 fn commands_mean_what_they_say() {
-    use sessgate::doors::resp::command::{Condition, Script};
+    use sessgate::doors::resp::command::{Condition, Effect};
     let at = |lifetime: Lifetime, now| match lifetime {
         Lifetime::Until(expiry) => expiry.deadline(sessgate::clock::Timestamp::from_millis(now)).unwrap().as_millis(),
         other => panic!("{other:?}"),
@@ -427,10 +433,28 @@ fn commands_mean_what_they_say() {
     means!("hincrby k f -3", Command::HIncrBy { by: -3, .. });
     means!("auth pass", Command::Auth { user: None, password: b"pass" });
     means!("auth user pass", Command::Auth { user: Some(b"user"), password: b"pass" });
-    means!("evalsha B70C2384248f88e6b75b9f89241a180f856ad852 1 k v", Command::Eval { script: Script::CompareAndDelete, keys, arguments }
-        if keys.at(0) == b"k" && arguments.at(0) == b"v");
-    means!("evalsha b70c2384248f88e6b75b9f89241a180f856ad853 0", Command::Eval { script: Script::UnknownHash, .. });
-    means!("eval 'return 1' 0", Command::Eval { script: Script::UnknownText, .. });
+    means!(
+        "evalsha B70C2384248f88e6b75b9f89241a180f856ad852 1 k v",
+        Command::Eval { key: b"k", effect: Effect::Delete { value: b"v" } }
+    );
+    means!(
+        "evalsha c3f8721cbb97f72bc19e972846bd7aaf91901658 1 k v",
+        Command::Eval { key: b"k", effect: Effect::Delete { value: b"v" } }
+    );
+    for hash in ["36e94d1c6e02fcefaa7ee5d79eee614dbac55f10", "1cac51482acf5858da00f6d685d68f886cd6b6b2"] {
+        means!(&format!("evalsha {hash} 1 k v 7"), Command::Eval { key: b"k", effect: Effect::Expire { value: b"v", expiry } }
+            if at(Lifetime::Until(expiry), 5_000) == 5_007);
+    }
+    let extend = "evalsha a4e8783852e6b949f9ef3a97212805108459a890 1 k v 7";
+    means!(&format!("{extend} 0"), Command::Eval { effect: Effect::Extend { value: b"v", by: 7 }, .. });
+    means!(&format!("{extend} 1"), Command::Eval { effect: Effect::Expire { value: b"v", .. }, .. });
+    means!("evalsha 54ea03b66da5fbbf9c19520232b7fc68354b94eb 1 k 7", Command::Eval { effect: Effect::Renew { expiry }, .. }
+        if at(Lifetime::Until(expiry), 5_000) == 12_000);
+    means!(
+        "script load 'if redis.call(\"GET\", KEYS[1]) == ARGV[1]  then return redis.call(\"DEL\", KEYS[1]) else return 0 end'",
+        Command::ScriptLoad { hash: "b70c2384248f88e6b75b9f89241a180f856ad852" }
+    );
+    means!("script exists a b", Command::ScriptExists { hashes } if hashes.len() == 2);
     means!("client setinfo LIB-NAME node-redis", Command::ClientHint);
     means!("CLIENT NO-TOUCH on", Command::ClientHint);
     means!("unsubscribe", Command::Unsubscribe { channels } if channels.is_empty());

@@ -71,5 +71,5 @@ fn nothing_is_told_about_commands() {
     let mut parser = Parser::new(Limits::default(), true);
     let Ok(Frame::Request { arguments, .. }) = parser.next(&bytes) else { panic!("a request") };
     assert_eq!(reply(|to| server::command_info(to, arguments.from(2))), b"*2\r\n*-1\r\n*-1\r\n");
-    assert_eq!(reply(server::command_count), b":52\r\n");
+    assert_eq!(reply(server::command_count), b":53\r\n");
 }

@@ -48,6 +48,15 @@ pub enum Deadline {
     At(Timestamp),
 }
 
+/// How long a key is to live that has a certain value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Until then; it ends at once, if that is past.
+    Until(Timestamp),
+    /// So many milliseconds longer than it would. What lives for ever is left alone.
+    By(i64),
+}
+
 /// Whether a new time to live may be longer or shorter than the one there is. None is the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -113,6 +122,17 @@ pub enum RawOp {
         /// The value it must have.
         value: Box<[u8]>,
     },
+    /// A lock is held on to: `PEXPIRE`, if the value is the one given.
+    ExpireIfEqual {
+        /// The key.
+        name: RawName,
+        /// The value it must have.
+        value: Box<[u8]>,
+        /// How long it is to live.
+        renewal: Renewal,
+    },
+    /// `GET`, and `EXPIREAT` unless it lives for ever.
+    GetAndRenew(RawName, Timestamp),
     /// `HSET`, `HMSET`: answers how many fields are new.
     HSet {
         /// The key.
@@ -159,6 +179,8 @@ impl RawOp {
             | Self::TimeToLive(name)
             | Self::Type(name)
             | Self::DeleteIfEqual { name, .. }
+            | Self::ExpireIfEqual { name, .. }
+            | Self::GetAndRenew(name, _)
             | Self::HSet { name, .. }
             | Self::HGet(name, _)
             | Self::HMGet(name, _)
@@ -189,6 +211,7 @@ impl RawOp {
             Self::Get(_)
             | Self::GetDel(_)
             | Self::GetEx(..)
+            | Self::GetAndRenew(..)
             | Self::MGet(_)
             | Self::HGet(..)
             | Self::HMGet(..)

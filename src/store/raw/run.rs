@@ -2,10 +2,16 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use super::{ANSWER_BYTES, Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, TimeToLive};
+use super::{
+    ANSWER_BYTES, Condition, Deadline, Direction, Pair, RawOp, RawRefusal, RawReply, RawSet, Renewal, TimeToLive,
+};
 use crate::clock::Timestamp;
 use crate::session::{Content, Fields, RawName, UserName};
+
+/// From here on Redis's `TTL` says that a key has a second to live.
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 /// A key that is there, and where.
 #[derive(Clone)]
@@ -185,6 +191,8 @@ pub fn run<K: RawKeys>(op: &RawOp, keys: &mut K) -> Result<RawReply, K::Error> {
             }
             Ok(_) => Ok(RawReply::Integer(0)),
         },
+        RawOp::ExpireIfEqual { name, value, renewal } => expire_if_equal(name, value, *renewal, keys),
+        RawOp::GetAndRenew(name, at) => get_and_renew(name, *at, keys),
         RawOp::HSet { name, pairs } => hash_set(name, pairs, keys),
         RawOp::HGet(name, field) => Ok(match hash(read(name, keys)?) {
             Err(refusal) => RawReply::Refused(refusal),
@@ -293,12 +301,56 @@ fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Resul
                 Deadline::Keep => {}
                 Deadline::None if held.deadline.is_none() => {}
                 Deadline::None => keys.set_deadline(name, held, None)?,
-                Deadline::At(at) if at <= keys.now() => keys.remove(name, held)?,
-                Deadline::At(at) => keys.set_deadline(name, held, Some(at))?,
+                Deadline::At(at) => move_deadline(name, held, at, keys)?,
             }
             RawReply::Bytes(data)
         }
     })
+}
+
+fn get_and_renew<K: RawKeys>(name: &RawName, at: Timestamp, keys: &mut K) -> Result<RawReply, K::Error> {
+    Ok(match text(read(name, keys)?) {
+        Err(refusal) => RawReply::Refused(refusal),
+        Ok(None) => RawReply::Nil,
+        Ok(Some(held)) => {
+            let data = held.data.clone();
+            // The script asks for whole seconds, to the nearest.
+            if held.deadline.is_some_and(|deadline| deadline.since(keys.now()) >= HALF_A_SECOND) {
+                move_deadline(name, held, at, keys)?;
+            }
+            RawReply::Bytes(data)
+        }
+    })
+}
+
+fn expire_if_equal<K: RawKeys>(
+    name: &RawName,
+    value: &[u8],
+    renewal: Renewal,
+    keys: &mut K,
+) -> Result<RawReply, K::Error> {
+    let held = match text(keys.find(name)?) {
+        Err(refusal) => return Ok(RawReply::Refused(refusal)),
+        Ok(held) => held.filter(|held| *held.data == *value),
+    };
+    let Some(held) = held else { return Ok(RawReply::Integer(0)) };
+    let at = match (renewal, held.deadline) {
+        (Renewal::Until(at), _) => at,
+        (Renewal::By(more), Some(deadline)) => Timestamp::from_millis(deadline.as_millis().saturating_add(more)),
+        (Renewal::By(_), None) => return Ok(RawReply::Integer(0)),
+    };
+    move_deadline(name, held, at, keys)?;
+    Ok(RawReply::Integer(1))
+}
+
+/// The key ends then; at once, if that is past.
+fn move_deadline<K: RawKeys>(
+    name: &RawName,
+    held: Held<K::Place>,
+    at: Timestamp,
+    keys: &mut K,
+) -> Result<(), K::Error> {
+    if at <= keys.now() { keys.remove(name, held) } else { keys.set_deadline(name, held, Some(at)) }
 }
 
 fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error> {
@@ -361,11 +413,7 @@ fn expire<K: RawKeys>(
     if !may || !goes {
         return Ok(RawReply::Integer(0));
     }
-    if at <= keys.now() {
-        keys.remove(name, held)?;
-    } else {
-        keys.set_deadline(name, held, Some(at))?;
-    }
+    move_deadline(name, held, at, keys)?;
     Ok(RawReply::Integer(1))
 }
 

@@ -18,6 +18,17 @@ const CHANNELS: &[&str] = &["c1", "c2", "c3"];
 const SECRETS: &[&str] = &["secret", "secret", "wrong", ""];
 const COMPARE_AND_DELETE_HASH: &str = ODD[16];
 const COMPARE_AND_DELETE: &str = ODD[18];
+const COMPARE_AND_EXPIRE: &str = "if redis.call('get',KEYS[1]) == ARGV[1] then
+    return redis.call('pexpire',KEYS[1],ARGV[2]) else return 0 end";
+const COMPARE_AND_EXTEND: &str = "local token = redis.call('get', KEYS[1])
+    if not token or token ~= ARGV[1] then return 0 end
+    local expiration = redis.call('pttl', KEYS[1]) if not expiration then expiration = 0 end
+    if expiration < 0 then return 0 end
+    local newttl = ARGV[2] if ARGV[3] == '0' then newttl = ARGV[2] + expiration end
+    redis.call('pexpire', KEYS[1], newttl) return 1";
+const GET_AND_RENEW: &str = "local key = KEYS[1] local renew = tonumber(ARGV[1])
+    local data = redis.call('GET', key) local ttl = redis.call('TTL', key)
+    if ttl > 0 then redis.call('EXPIRE', key, renew) end return data";
 
 /// Where a request stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,6 +142,9 @@ impl Generator {
             // Redis 7.0 does not have them yet.
             | Name::ClientSetInfo
             | Name::ClientNoTouch
+            // What Redis knows depends on what it was told before.
+            | Name::ScriptExists
+            | Name::Script
             | Name::Client
             | Name::Config => false,
             Name::Subscribe | Name::Unsubscribe | Name::PSubscribe | Name::PUnsubscribe => {
@@ -168,7 +182,7 @@ impl Generator {
             return words;
         }
         if self.one_in(40) {
-            let container = *self.random.pick(&["client", "config", "command"]);
+            let container = *self.random.pick(&["client", "config", "command", "script"]);
             return vec![any_case(&mut self.random, container), self.word(&UNKNOWN_SUBCOMMANDS[1..])];
         }
         let name = match self.random.below(12) {
@@ -222,10 +236,19 @@ impl Generator {
                 self.times(words, Self::key);
             }
             Name::Eval | Name::EvalSha => {
-                let text = if name == Name::Eval { COMPARE_AND_DELETE } else { COMPARE_AND_DELETE_HASH };
+                let which = usize::try_from(self.random.below(4)).unwrap();
+                let (text, numbers): (_, &[&str]) = match (name, which) {
+                    (Name::EvalSha, _) => (COMPARE_AND_DELETE_HASH, &[]),
+                    (_, 0) => (COMPARE_AND_DELETE, &[]),
+                    (_, 1) => (COMPARE_AND_EXPIRE, &["3600000"]),
+                    (_, 2) => {
+                        (COMPARE_AND_EXTEND, *self.random.pick::<&[&str]>(&[&["3600000", "0"], &["7200000", "1"]]))
+                    }
+                    _ => (GET_AND_RENEW, &[]),
+                };
                 words.push(text.as_bytes().to_vec());
                 if self.one_in(6) {
-                    let count = self.word(&["-1", "3", "abc", "9223372036854775808"]);
+                    let count = self.word(&["-1", "9", "abc", "9223372036854775808"]);
                     words.push(count);
                 } else {
                     words.push(b"1".to_vec());
@@ -233,8 +256,10 @@ impl Generator {
                 // Of a hash, Redis tells where in the script it failed.
                 let key = *self.random.pick(&["e", "e_LOCK"]);
                 words.push(format!("{}{key}", self.prefix).into_bytes());
-                words.push(self.value());
+                words.push(if text == GET_AND_RENEW { b"7200".to_vec() } else { self.value() });
+                words.extend(numbers.iter().map(|number| number.as_bytes().to_vec()));
             }
+            Name::ScriptLoad => words.push(COMPARE_AND_DELETE.as_bytes().to_vec()),
             _ => {
                 if name.arity() != 1 {
                     words.push(self.key());

@@ -34,7 +34,7 @@ const PIPELINED: u64 = 20;
 /// What is to be answered well at least once.
 const COMMANDS: &str = "auth client del discard echo eval evalsha exec exists expire expireat get getdel getex hdel \
     hello hget hgetall hincrby hmget hmset hset mget multi persist pexpire pexpireat ping psetex psubscribe pttl \
-    punsubscribe quit rename reset select set setex setnx subscribe touch ttl type unlink unsubscribe unwatch watch";
+    punsubscribe quit rename reset script select set setex setnx subscribe touch ttl type unlink unsubscribe unwatch watch";
 
 /// Key spaces that scripts use.
 const DATABASES: [&str; 3] = ["0", "1", "15"];

@@ -24,6 +24,13 @@ for protocol in (2, 3):
     assert sorted(client.scan_iter(match=f"{key}*")) == [key.encode(), f"{key}:h".encode()]
     assert client.type(f"{key}:h") == b"hash" and client.dbsize() >= 2
     assert client.info("server")["redis_version"].startswith("7.")
+    for _ in range(2):
+        with client.lock(f"{key}:lock", timeout=20) as lock:
+            assert not client.lock(f"{key}:lock").acquire(blocking=False)
+            assert lock.extend(10) and 29 <= client.ttl(lock.name) <= 30
+            assert lock.extend(15, replace_ttl=True) and 14 <= client.ttl(lock.name) <= 15
+            assert lock.reacquire() and 19 <= client.ttl(lock.name) <= 20
+        assert not client.exists(lock.name)
     listener = client.pubsub()
     listener.psubscribe("__keyevent@*__:del")
     assert listener.get_message(timeout=10)["type"] == "psubscribe"

@@ -71,6 +71,8 @@ pub enum CommandError<'a> {
     NegativeKeys,
     /// A script that is not known by this hash.
     NoScript,
+    /// A script that is not known by what it says, or is given too few keys or arguments.
+    NoLua,
 }
 
 /// The most that Redis repeats of a client's word.
@@ -133,6 +135,9 @@ impl CommandError<'_> {
             Self::TooManyKeys => to.error("ERR Number of keys can't be greater than number of args"),
             Self::NegativeKeys => to.error("ERR Number of keys can't be negative"),
             Self::NoScript => to.error("NOSCRIPT No matching script. Please use EVAL."),
+            Self::NoLua => {
+                to.error("ERR there is no Lua here; of scripts, those are known that locks are released with");
+            }
         }
     }
 }

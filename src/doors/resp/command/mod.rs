@@ -8,7 +8,7 @@ pub use error::{CommandError, Word};
 pub use hello::{Hello, HelloOption};
 pub use name::Name;
 pub use options::{Condition, Expire, Expiry, GetEx, Lifetime, Scan, Set};
-pub use script::Script;
+pub use script::{Effect, is_known};
 
 use super::frame::Arguments;
 use super::number::integer;
@@ -202,14 +202,22 @@ pub enum Command<'a> {
         /// By how much.
         by: i64,
     },
-    /// `EVAL` and `EVALSHA`.
+    /// `EVAL` and `EVALSHA` of a script that is known.
     Eval {
-        /// What to run.
-        script: Script,
-        /// `KEYS` of the script.
-        keys: Arguments<'a>,
-        /// `ARGV` of the script.
-        arguments: Arguments<'a>,
+        /// The first of the script's `KEYS`.
+        key: &'a [u8],
+        /// What it does to that.
+        effect: Effect<'a>,
+    },
+    /// `SCRIPT LOAD`.
+    ScriptLoad {
+        /// The hash of the script, which is known.
+        hash: &'static str,
+    },
+    /// `SCRIPT EXISTS`.
+    ScriptExists {
+        /// The hashes of scripts.
+        hashes: Arguments<'a>,
     },
     /// `MULTI`.
     Multi,

@@ -92,6 +92,9 @@ names! {
     Rename "rename" 3,
     Reset "reset" 1,
     Scan "scan" -2,
+    Script "script" -2,
+    ScriptExists "script|exists" -3,
+    ScriptLoad "script|load" 3,
     Select "select" 2,
     Set "set" -3,
     SetEx "setex" 4,
@@ -142,7 +145,7 @@ impl Name {
     }
 
     const fn is_container(self) -> bool {
-        matches!(self, Self::Client | Self::Command | Self::Config)
+        matches!(self, Self::Client | Self::Command | Self::Config | Self::Script)
     }
 
     const fn is_subcommand(self) -> bool {
@@ -159,6 +162,8 @@ impl Name {
                 | Self::CommandDocs
                 | Self::CommandInfo
                 | Self::ConfigGet
+                | Self::ScriptExists
+                | Self::ScriptLoad
         )
     }
 

@@ -35,6 +35,11 @@ impl Expiry {
         Ok(Timestamp::from_millis(at))
     }
 
+    /// As `EXPIRE` and `PEXPIRE` take it.
+    pub(super) fn from_now(command: Name, number: &[u8]) -> Result<Self, CommandError<'_>> {
+        Self::parse(command, number, Measure { seconds: command == Name::Expire, relative: true })
+    }
+
     fn parse(command: Name, number: &[u8], measure: Measure) -> Result<Self, CommandError<'_>> {
         let number = integer_of(number)?;
         let milliseconds = if measure.seconds { number.checked_mul(MS_PER_SECOND) } else { Some(number) };

@@ -1,6 +1,6 @@
 //! From a command's name and arguments to what is meant.
 
-use super::{Command, CommandError, Expire, GetEx, Hello, Name, Scan, Script, Set, Word, integer_of, is};
+use super::{Command, CommandError, Expire, GetEx, Hello, Name, Scan, Set, Word, integer_of, is, script};
 use crate::doors::resp::frame::Arguments;
 use crate::doors::resp::number::c_string;
 use crate::session::glob::LONGEST_PATTERN;
@@ -42,7 +42,9 @@ impl Name {
             Self::HGetAll => Command::HGetAll { key },
             Self::HDel => Command::HDel { key, fields: rest },
             Self::HIncrBy => Command::HIncrBy { key, field: arguments.at(2), by: integer_of(arguments.at(3))? },
-            Self::Eval | Self::EvalSha => Script::parse(self, arguments)?,
+            Self::Eval | Self::EvalSha => script::parse(self, arguments)?,
+            Self::ScriptLoad => script::load(arguments.at(2))?,
+            Self::ScriptExists => Command::ScriptExists { hashes: arguments.from(2) },
             Self::Multi => Command::Multi,
             Self::Exec => Command::Exec,
             Self::Discard => Command::Discard,

@@ -5,7 +5,7 @@ use super::conversation::Counts;
 use super::together::is_change;
 use super::{Command, CommandError, RedisDoor, Step, Writer, errors};
 use crate::clock::Timestamp;
-use crate::doors::resp::command::{self, GetEx, LONGEST_KEY, Lifetime, Scan, Script};
+use crate::doors::resp::command::{self, Effect, GetEx, LONGEST_KEY, Lifetime, Scan};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
 use crate::gateway::raw::RawView;
@@ -13,7 +13,7 @@ use crate::gateway::{GatewayError, MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, Fields, RawName, SessionKey, glob};
 use crate::store::raw::{
-    ANSWER_BYTES, Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, TimeToLive, run,
+    ANSWER_BYTES, Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, Renewal, TimeToLive, run,
 };
 
 /// Keys that one step of `SCAN` looks at most, however many are asked for.
@@ -175,13 +175,17 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
         Command::HGetAll { key } => RawOp::HGetAll(name(key)),
         Command::HDel { key, fields } => RawOp::HDel(name(key), boxed(fields)),
         Command::HIncrBy { key, field, by } => RawOp::HIncrBy { name: kept(key)?, field: Box::from(*field), by: *by },
-        Command::Eval { script: Script::CompareAndDelete, keys, arguments }
-            if !keys.is_empty() && !arguments.is_empty() =>
-        {
-            RawOp::DeleteIfEqual { name: name(keys.at(0)), value: arguments.at(0).into() }
-        }
-        // Another script is as unknown by its text as by its hash: there is no Lua here.
-        Command::Eval { .. } => return Err(CommandError::NoScript),
+        Command::Eval { key, effect } => match *effect {
+            Effect::Delete { value } => RawOp::DeleteIfEqual { name: name(key), value: value.into() },
+            Effect::Expire { value, expiry } => {
+                let renewal = Renewal::Until(expiry.deadline(now)?);
+                RawOp::ExpireIfEqual { name: name(key), value: value.into(), renewal }
+            }
+            Effect::Extend { value, by } => {
+                RawOp::ExpireIfEqual { name: name(key), value: value.into(), renewal: Renewal::By(by) }
+            }
+            Effect::Renew { expiry } => RawOp::GetAndRenew(name(key), expiry.deadline(now)?),
+        },
         _ => return Err(CommandError::Syntax),
     })
 }

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use self::client::Client;
 use self::conversation::Conversation;
-use super::command::{Command, CommandError, HelloOption, Name};
+use super::command::{Command, CommandError, HelloOption, Name, is_known};
 use super::frame::Arguments;
 use super::reply::{Protocol, Writer, errors};
 use super::server::{self, About};
@@ -314,6 +314,13 @@ fn say_about_the_connection(client: &mut Client, command: &Command<'_>, out: &mu
             to.ok();
         }
         Command::ClientHint => to.ok(),
+        Command::ScriptLoad { hash } => to.bulk(hash.as_bytes()),
+        Command::ScriptExists { hashes } => {
+            to.array(hashes.len());
+            for hash in hashes.iter() {
+                to.integer(is_known(hash).into());
+            }
+        }
         Command::Command => to.array(0),
         Command::CommandDocs => to.map(0),
         Command::CommandCount => server::command_count(&mut to),

@@ -9,6 +9,7 @@ use super::conversation::Counts;
 use super::keys::{answer_failure, answer_op, op_of};
 use super::{Command, Name, RedisDoor, Step, Writer, say_about_the_connection};
 use crate::clock::Timestamp;
+use crate::doors::resp::command::Effect;
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::gateway::GatewayError;
 use crate::gateway::raw::RawRequest;
@@ -108,7 +109,10 @@ impl RedisDoor {
 /// The keys that an answer says are not there.
 fn found_absent<'a>(command: &Command<'a>, reply: &RawReply) -> Vec<&'a [u8]> {
     match (command, reply) {
-        (Command::Get { key } | Command::GetDel { key }, RawReply::Nil)
+        (
+            Command::Get { key } | Command::GetDel { key } | Command::Eval { key, effect: Effect::Renew { .. } },
+            RawReply::Nil,
+        )
         | (Command::Type { key }, RawReply::Type(None))
         | (Command::Ttl { key, .. }, RawReply::TimeToLive(TimeToLive::Absent)) => vec![key],
         (Command::GetEx(get), RawReply::Nil) => vec![get.key],
@@ -187,7 +191,7 @@ pub(super) fn is_change(command: &Command<'_>) -> bool {
 /// Whether a command changes keys and reads no value.
 fn only_changes(command: &Command<'_>) -> bool {
     match command {
-        Command::GetDel { .. } | Command::GetEx(_) => false,
+        Command::GetDel { .. } | Command::GetEx(_) | Command::Eval { effect: Effect::Renew { .. }, .. } => false,
         Command::Set(set) => !set.get,
         command => is_change(command),
     }
