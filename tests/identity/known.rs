@@ -24,6 +24,9 @@ fn users_are_found_where_libraries_keep_them() {
         r#"{"message":{"auth_web":"ann"},"purpose":"x"}"#,
         r#"["x",{"user":{"id":"ann"}},7]"#,
         r#"{"managed_dict":{"user_id":"ann"},"created":1}"#,
+        r#"{"m":{"user_id":"ann"},"c":1,"v":1,"t":1200}"#,
+        r#"{"item":{"user":{"id":"ann"}},"stored":1,"ttl":1200}"#,
+        r#"{"value":{"user":{"id":"ann"}},"expires":1200}"#,
         r#"{"data":{"userId":"ann"}}"#,
         r#"{"user":"ann"}"#,
         r#"{"user":{"_id":"ann"}}"#,
@@ -33,6 +36,15 @@ fn users_are_found_where_libraries_keep_them() {
     ] {
         assert_eq!(user(json).as_deref(), Ok("ann"), "{json}");
     }
+}
+
+/// As `ActiveSupport::Cache::Entry` of Rails 6.1 is stored, when a cache keeps the sessions.
+#[test]
+fn users_are_found_in_the_cache_of_rails() {
+    let user_id = b"\x04\x08o: ActiveSupport::Cache::Entry\x09:\x0b@value{\x06I\"\x0cuser_id\x06:\x06ETI\"\x08ann\x06;\x07T:\x0d@version0:\x10@created_atf\x060:\x10@expires_inf\x0a1.2e3";
+    assert_eq!(user_of(&Rule::default(), user_id).as_deref(), Ok("ann"));
+    let warden = b"\x04\x08o: ActiveSupport::Cache::Entry\x09:\x0b@value{\x06I\"\x19warden.user.user.key\x06:\x06ET[\x07[\x06i\x0cI\"\x09salt\x06;\x07T:\x0d@version0:\x10@created_atf\x060:\x10@expires_inf\x0a1.2e3";
+    assert_eq!(user_of(&Rule::default(), warden).as_deref(), Ok("7"));
 }
 
 #[test]

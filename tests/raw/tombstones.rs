@@ -70,8 +70,30 @@ async fn a_lock_is_had_by_one_even_if_the_rules_take_it_for_a_session() {
     let outcome = keys.outcome(lock(Condition::IfAbsent, false)).await;
     assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Nil]), 1), "nobody has it, and nobody gets it");
     assert_eq!(keys.run(lock(Condition::Always, true)).await, RawReply::Nil);
-    assert_eq!(keys.run(lock(Condition::IfPresent, false)).await, RawReply::Nil);
     assert_eq!(keys.get("s:lock").await, RawReply::Nil);
+}
+
+#[tokio::test]
+async fn who_saves_only_what_is_there_is_late_as_well() {
+    let save = |get| {
+        let (name, value) = (name("s:1"), of("ann").into_bytes().into());
+        RawOp::Set(RawSet { name, value, condition: Condition::IfPresent, deadline: Deadline::Keep, get })
+    };
+    let mut keys = Keys::new();
+    let outcome = keys.outcome(save(false)).await;
+    assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Nil]), 0), "nothing was ever there");
+    keys.log_in("s:1", "ann").await;
+    keys.run(delete("s:1")).await;
+    // actix-session would keep the session under another name if it were told that it is gone.
+    let outcome = keys.outcome(save(false)).await;
+    assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Done]), 1));
+    let outcome = keys.outcome(save(true)).await;
+    assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Nil]), 1), "there was no value");
+    assert!(keys.session("s:1").await.is_none());
+    keys.wait(SECOND);
+    keys.tell_absent("s:1");
+    let outcome = keys.outcome(save(false)).await;
+    assert_eq!((outcome.replies, outcome.late), (Some(vec![RawReply::Nil]), 0), "it knows");
 }
 
 #[tokio::test]

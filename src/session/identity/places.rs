@@ -15,13 +15,16 @@ const USER_OF_LIBRARY: &[&str] = &[
     "/passport/user", // passport; an object, if the app serializes one
     "/passport/user/id",
     "/passport/user/_id",
-    "/_auth_user_id",                         // Django
-    "/_user_id",                              // Flask-Login
-    "/session/AIOHTTP_SECURITY",              // aiohttp-security
-    "/login_web_*",                           // Laravel, guard `web`
-    "/warden.user.*.key/0/0",                 // Devise: [[id], salt]
-    "/warden.user.*.key/1/0",                 // Devise before 2.1: [class, [id], salt]
-    "/warden.user.*.key",                     // Warden
+    "/_auth_user_id",               // Django
+    "/_user_id",                    // Flask-Login
+    "/session/AIOHTTP_SECURITY",    // aiohttp-security
+    "/login_web_*",                 // Laravel, guard `web`
+    "/warden.user.*.key/0/0",       // Devise: [[id], salt]
+    "/warden.user.*.key/1/0",       // Devise before 2.1: [class, [id], salt]
+    "/warden.user.*.key",           // Warden
+    "/value/warden.user.*.key/0/0", // the same in Rails' cache
+    "/value/warden.user.*.key/1/0",
+    "/value/warden.user.*.key",
     "/actix_identity.user_id",                // actix-identity
     "/1/axum-login.data/user_id",             // axum-login on tower-sessions
     "/message/auth_web",                      // AdonisJS
@@ -40,7 +43,10 @@ const BASES: &[&str] = &[
     "/session",         // aiohttp-session
     "/data",
     "/1",            // tower-sessions: [id, data, expiry]
-    "/managed_dict", // pyramid-session-redis
+    "/managed_dict", // pyramid_redis_sessions
+    "/m",            // pyramid_session_redis
+    "/item",         // hapi's yar, on catbox-redis
+    "/value",        // keyv, and Rails' cache as a session store
 ];
 
 /// What apps call their user.

@@ -179,6 +179,14 @@ impl RawKeys for Work<'_> {
         Ok(written)
     }
 
+    fn is_late_save(&mut self, name: &RawName) -> rusqlite::Result<bool> {
+        let key = name.key();
+        let tombstone = tombstones::get(&self.steps.conn, &key, self.now())?;
+        let is_late = tombstone.is_some_and(|tombstone| self.is_late(&key, tombstone));
+        self.outcome.late += u64::from(is_late);
+        Ok(is_late)
+    }
+
     fn set_deadline(&mut self, _: &RawName, held: Held<Place>, deadline: Option<Timestamp>) -> rusqlite::Result<()> {
         let revision = self.steps.next_revision(self.now());
         match held.place {

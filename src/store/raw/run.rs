@@ -75,6 +75,9 @@ pub trait RawKeys {
         new: NewValue,
     ) -> Result<Result<Written, RawRefusal>, Self::Error>;
 
+    /// Whether a save under a name that has no key now is late, and counts it if so.
+    fn is_late_save(&mut self, name: &RawName) -> Result<bool, Self::Error>;
+
     /// Changes when a key ends, and nothing else.
     fn set_deadline(
         &mut self,
@@ -366,7 +369,9 @@ fn run_set<K: RawKeys>(set: &RawSet, keys: &mut K) -> Result<RawReply, K::Error>
         Condition::IfPresent => held.is_some(),
     };
     if !meets {
-        return Ok(bytes(before));
+        // Whoever saves what was there, and is told that nothing is, may keep it under another name.
+        let is_late = set.condition == Condition::IfPresent && keys.is_late_save(&set.name)?;
+        return Ok(if is_late && !set.get { RawReply::Done } else { bytes(before) });
     }
     let deadline = match set.deadline {
         Deadline::None => None,
