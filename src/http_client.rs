@@ -2,9 +2,19 @@
 
 use std::error::Error;
 
-/// A client to be set up further. It follows no redirect, because that would let a server choose where we go, and uses
-/// no proxy from the environment: what is called is named in the configuration or on the command line.
+/// A client to be set up further, for plain `http` and sockets. It follows no redirect, because that would let a server
+/// choose where we go, and uses no proxy from the environment: what is called is named in the configuration or on the
+/// command line. It trusts no certificate, so that it also works where none are installed.
 pub fn builder() -> reqwest::ClientBuilder {
+    any_builder().tls_certs_only([])
+}
+
+/// The same for `https`: it trusts the certificates of the system, and cannot be built without them.
+pub fn https_builder() -> reqwest::ClientBuilder {
+    any_builder()
+}
+
+fn any_builder() -> reqwest::ClientBuilder {
     // TLS needs one provider of cryptography a process. A second installation is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

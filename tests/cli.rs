@@ -306,6 +306,37 @@ fn health_and_top_say_what_answered_in_place_of_an_admin_listener() {
 }
 
 #[test]
+fn plain_http_needs_no_certificates_on_the_machine_and_https_says_that_it_does() {
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = |url: &str| format!("hooks: {{ session_closed: {{ url: '{url}' }} }}\n");
+    let mut place = Place::new(&hook(&format!("http://{}/ended", app.local_addr().unwrap())));
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        place.set_env(name, "/none");
+    }
+    let sidecar = place.start();
+    let end_one = || {
+        let id = sidecar.client().request("POST", "/v1/sessions", None, "{}").expect(201).json()["id"].clone();
+        sidecar.client().request("DELETE", &format!("/v1/sessions/{}", id.as_str().unwrap()), None, "").expect(204);
+    };
+    let admin = admin(&sidecar);
+    place.once(["health", "--admin", &admin]).expect(0);
+    place.once(["top", "--admin", &admin]).expect(0);
+    end_one();
+    let (mut caller, _) = app.accept().unwrap();
+    BufReader::new(&caller).lines().map_while(Result::ok).find(String::is_empty).expect("it calls");
+    write!(caller, "HTTP/1.1 204 x\r\n\r\n").unwrap();
+    await_metric(&sidecar, "sessgate_hook_deliveries_total{result=\"ok\"}", 1.0);
+
+    place.write_config(&hook("https://127.0.0.1:1/ended"));
+    sidecar.log().wait_for(PATIENCE, |line| line.contains("configuration changed")).expect("it reloads");
+    end_one();
+    let failed = sidecar.log().wait_for(PATIENCE, |line| line.contains("hook failed")).expect("it says so");
+    // In the words of the libraries, but with the cause.
+    assert!(failed.contains("could not be set up: builder error: "), "{failed}");
+    sidecar.stop();
+}
+
+#[test]
 fn the_admin_door_may_be_a_unix_socket() {
     let place = Place::new("");
     let socket = place.path().join("admin.sock");

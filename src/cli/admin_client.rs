@@ -53,7 +53,7 @@ impl AdminClient {
                     .to_owned(),
             ),
         };
-        let client = builder.build().map_err(|error| error.to_string())?;
+        let client = builder.build().map_err(why)?;
         Ok(Self { client, name, base, key })
     }
 
@@ -65,7 +65,7 @@ impl AdminClient {
             Address::Tcp(address) => (builder, format!("http://{address}")),
         };
         let key = key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
-        let client = builder.build().map_err(|error| error.to_string())?;
+        let client = builder.build().map_err(why)?;
         Ok(Self { client, name: address.to_string(), base, key })
     }
 

@@ -30,7 +30,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What delivers: the HTTP client, and the bell that new notices ring.
 pub(super) struct Courier {
-    client: Mutex<Option<reqwest::Client>>,
+    /// With whether it is for `https`.
+    client: Mutex<Option<(bool, reqwest::Client)>>,
     bell: Notify,
 }
 
@@ -44,17 +45,18 @@ impl Courier {
         self.bell.notify_one();
     }
 
-    /// The client, made at the first need: most sidecars start without a hook.
-    fn client(&self) -> Result<reqwest::Client, String> {
+    /// The client, made at the first need: most sidecars start without a hook, and only `https` needs certificates.
+    fn client(&self, url: &str) -> Result<reqwest::Client, String> {
+        let is_https = url.starts_with("https:");
         let mut client = self.client.lock().map_err(|_| "an earlier attempt panicked".to_owned())?;
-        if let Some(client) = &*client {
+        if let Some((_, client)) = client.as_ref().filter(|(made_for_https, _)| *made_for_https == is_https) {
             return Ok(client.clone());
         }
-        let built = http_client::builder()
-            .pool_max_idle_per_host(CONCURRENT)
-            .build()
-            .map_err(|error| format!("the HTTP client could not be set up: {error}"))?;
-        Ok(client.insert(built).clone())
+        let builder = if is_https { http_client::https_builder() } else { http_client::builder() };
+        let built = builder.pool_max_idle_per_host(CONCURRENT).build();
+        let built = built.map_err(|error| format!("the HTTP client could not be set up: {}", why(error)))?;
+        *client = Some((is_https, built.clone()));
+        Ok(built)
     }
 }
 
@@ -122,7 +124,7 @@ impl Gateway {
         let timestamp = self.now().as_millis() / 1_000;
         let mut request = self
             .courier
-            .client()?
+            .client(hook.url.as_str())?
             .post(hook.url.as_str())
             .timeout(hook.timeout.min(NOTICE_LEASE / 2))
             .header("content-type", "application/json")
