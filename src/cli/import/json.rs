@@ -9,12 +9,14 @@
 //! Times are looked for in both kinds of object, by these names, whatever their case, `_` and `-`: `last_access`
 //! (`last_accessed`, `last_access_time`, `last_activity`, `last_used`, `updated`, `…_at`), `created` (`created_at`,
 //! `creation_time`), `expires` (`expires_at`, `expiry`, `expire`), `ttl` in seconds or `pttl` in milliseconds from the
-//! last access, or else from now; and in `cookie.expires`, where express-session has it. A time is a number of seconds,
-//! milliseconds or smaller units since 1970, or a text of RFC 3339.
+//! last access, or else from now (a negative one is none, as Redis says it of a key without an end); and in
+//! `cookie.expires`, where express-session has it. A time is a number of seconds, milliseconds or smaller units since
+//! 1970, or a text of RFC 3339.
 //!
-//! A session ends at `expires` or by its `ttl`; or else `lifetimes.idle_timeout` after the last access; and never later
-//! than `lifetimes.absolute_timeout` after its creation. Without any of these it has no end of its own. When it was
-//! created the sidecar reads from the value that is written, by the rules of `redis_door.sessions`.
+//! A session ends at `cookie.expires`; or else at `expires` or by its `ttl`; or else `lifetimes.idle_timeout` after the
+//! last access; and never later than `lifetimes.absolute_timeout` after its creation. Without any of these it has no end
+//! of its own. When it was created the sidecar reads from the value that is written, by the rules of
+//! `redis_door.sessions`.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -192,7 +194,7 @@ fn deadline_of(object: &Object<'_>, lifetimes: Lifetimes, now: Timestamp) -> Opt
     };
     let length = |wanted| {
         let mut lengths = object.iter().filter(|(name, _)| member(name) == wanted);
-        lengths.find_map(|(_, value)| value.get().parse::<f64>().ok())
+        lengths.find_map(|(_, value)| value.get().parse::<f64>().ok().filter(|length| *length >= 0.0))
     };
     let in_cookie = || {
         let cookie = serde_json::from_str::<Object<'_>>(object.get("cookie")?.get()).ok()?;
@@ -203,7 +205,9 @@ fn deadline_of(object: &Object<'_>, lifetimes: Lifetimes, now: Timestamp) -> Opt
     #[expect(clippy::cast_possible_truncation, reason = "a cast saturates, which is far enough away")]
     let by_ttl = || ttl.map(|ms| after(last_access.unwrap_or(now), ms as i64));
     let by_idleness = || last_access.map(|at| at + lifetimes.idle_timeout);
-    let own = latest(Member::Expires).or_else(by_ttl).or_else(in_cookie).or_else(by_idleness);
+    // Beside a cookie it is the session itself that is read, and other ends in it may be those of something else, such
+    // as an access token.
+    let own = in_cookie().or_else(|| latest(Member::Expires)).or_else(by_ttl).or_else(by_idleness);
     let absolute = latest(Member::Created).and_then(|at| Some(at + lifetimes.absolute_timeout?));
     own.into_iter().chain(absolute).min_by_key(|at| at.as_millis())
 }
@@ -280,6 +284,25 @@ mod tests {
         let value = r#"{"cookie":{"expires":"2027-01-15T08:00:02Z"},"u":1,"lastAccess":1800000000000}"#;
         check(value, value, Some(2_000));
         check(r#"{"expires":null,"u":1}"#, r#"{"expires":null,"u":1}"#, None);
+    }
+
+    #[test]
+    fn a_negative_length_is_no_end() {
+        check(r#"{"data":"x","ttl":-1}"#, "x", None);
+        check(r#"{"data":"x","pttl":-1}"#, "x", None);
+        check(r#"{"data":"x","ttl":-1,"pttl":60}"#, "x", Some(60));
+        check(r#"{"data":"x","ttl":-1,"expires":1800000001}"#, "x", Some(1_000));
+        check(r#"{"data":"x","ttl":0}"#, "x", Some(0));
+    }
+
+    #[test]
+    fn the_end_of_the_cookie_is_the_session_s_and_other_ends_in_it_may_be_of_something_else() {
+        for other in [r#""expires_at":1700000000"#, r#""ttl":0"#, r#""expires":"2020-01-01T00:00:00Z""#] {
+            let value = format!(r#"{{"cookie":{{"expires":"2027-01-15T08:00:02Z"}},{other}}}"#);
+            check(&value, &value, Some(2_000));
+        }
+        let value = r#"{"cookie":{"expires":null},"expires_at":1800000001}"#;
+        check(value, value, Some(1_000));
     }
 
     #[test]
