@@ -14,6 +14,9 @@ use crate::http_client::{self, why};
 /// How long an answer may take: container health checks wait for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What carries the key: the one header that every listener takes.
+const KEY_HEADER: &str = "x-sessgate-key";
+
 /// A connection to an admin listener.
 pub(super) struct AdminClient {
     client: reqwest::Client,
@@ -78,7 +81,7 @@ impl AdminClient {
     pub(super) async fn get(&self, path: &str) -> Result<String, Failure> {
         let mut request = self.client.get(format!("{}{path}", self.base));
         if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
+            request = request.header(KEY_HEADER, key);
         }
         let asked = async {
             let response = request.send().await?;

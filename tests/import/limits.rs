@@ -1,7 +1,12 @@
 //! What the sidecar's rules have against a session is counted, and the others arrive.
 
-use super::{door, expect_figures, figures, import, place, url};
+use std::fs;
+
+use sessgate::config::settings::Address;
+
+use super::{door, door_of, expect_figures, figures, import, place, url};
 use crate::support::redis_server::RedisServer;
+use crate::support::sidecar::Place;
 
 /// A source with so many sessions of a user, from one address, and those of others.
 fn source(count: usize) -> RedisServer {
@@ -56,6 +61,26 @@ fn sessions_that_end_to_make_room_are_counted() {
     let again = import(&place, &["--redis", &url(&source.socket())]).expect(1);
     expect_figures(&again, [0, 6, 0, 3]);
     assert!(again.out.contains("  3  ended there a moment ago"), "{}", again.out);
+    sidecar.stop();
+}
+
+#[test]
+fn they_are_counted_where_the_api_asks_for_its_key_too() {
+    let source = source(8);
+    let place = Place::new("");
+    fs::write(place.path().join("key"), "s3cret-key\n").unwrap();
+    place.write_config(&format!(
+        "listen: {{ api: 127.0.0.1:0, admin: 127.0.0.1:0, redis: 'unix:{}', api_key_file: key }}\n\
+         limits: {{ creation_per_ip: null, per_user: {{ sessions: 5 }} }}\n",
+        door_of(&place).display()
+    ));
+    let sidecar = place.start();
+    // Asked at the address that the file names.
+    let Address::Tcp(api) = sidecar.api() else { panic!("it listens on TCP") };
+    let file = fs::read_to_string(place.config_path()).unwrap();
+    fs::write(place.path().join("known.yaml"), file.replacen("127.0.0.1:0", &api.to_string(), 1)).unwrap();
+    let ended = import(&place, &["--redis", &url(&source.socket()), "--config", "known.yaml"]).expect(0);
+    assert_eq!(figures(&ended.out).get("user_limit"), Some(&3), "{}", ended.out);
     sidecar.stop();
 }
 
