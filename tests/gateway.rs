@@ -479,3 +479,32 @@ async fn a_limit_lowered_while_an_earlier_one_is_trimmed_is_not_forgotten() {
     gateway.keep_up().await;
     assert_eq!(gateway.stats().await.expect("a store").storage, 3);
 }
+
+#[tokio::test]
+async fn what_the_store_refuses_or_fails_to_create_does_not_count_against_the_address() {
+    let fixture = fixture();
+    let from = || CreateRequest { ip: Some([192, 0, 2, 7].into()), ..request("ada") };
+    let refused_10_times = async |refusal: fn(&GatewayError) -> bool| {
+        for _ in 0..10 {
+            let refused = fixture.gateway().create(from()).await.expect_err("it is refused");
+            assert!(refusal(&refused), "{refused}");
+        }
+    };
+    fixture.store.set_down(true);
+    refused_10_times(|refused| matches!(refused, GatewayError::Unavailable(_))).await;
+    fixture.store.set_down(false);
+    fixture.log_in().await;
+    fixture.on.reload_limits(|limits| {
+        (limits.per_user.sessions, limits.per_user.on_excess) = (Some(1), OnExcess::Reject);
+    });
+    refused_10_times(|refused| matches!(refused, GatewayError::UserLimit { .. })).await;
+    fixture.on.reload_limits(|limits| {
+        (limits.per_user.sessions, limits.stored.bytes) = (None, Some(1));
+    });
+    refused_10_times(|refused| matches!(refused, GatewayError::StorageFull)).await;
+    fixture.on.reload_limits(|limits| limits.stored.bytes = None);
+    for _ in 0..10 {
+        fixture.gateway().create(from()).await.expect("the whole allowance is left");
+    }
+    assert!(matches!(fixture.gateway().create(from()).await, Err(GatewayError::CreationRate { .. })));
+}

@@ -285,6 +285,11 @@ async fn a_changed_creation_rate_holds_for_the_next_request() {
     fixture.reload(|settings| settings.limits.creation_per_ip.as_mut().expect("a default").count = 1);
     assert!(fixture.gateway.create(from(1)).await.is_ok());
     assert!(matches!(fixture.gateway.create(from(1)).await, Err(GatewayError::CreationRate { .. })));
+    fixture.reload(|settings| settings.limits.creation_per_ip.as_mut().expect("a default").count = 3);
+    for _ in 0..2 {
+        assert!(fixture.gateway.create(from(1)).await.is_ok(), "one of three was used");
+    }
+    assert!(matches!(fixture.gateway.create(from(1)).await, Err(GatewayError::CreationRate { .. })));
     fixture.reload(|settings| settings.limits.creation_per_ip = None);
     assert!(fixture.gateway.create(from(1)).await.is_ok());
 }

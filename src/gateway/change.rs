@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, StoreOp};
 use crate::session::{Content, EndReason, Ended, Session, SessionId, SessionKey, StoredSession, Timeout, Token};
+use crate::store::raw::Counted;
 use crate::store::{CreateError, CreateLimits, LEAST_STEP, StoreError, Update, UpdateError, Whom};
 
 /// What a session's own timeouts may be: as the configuration's, so that every deadline can be stored.
@@ -29,9 +30,14 @@ impl Gateway {
             }
         }
         let result = match self.admit(&request) {
-            Ok(()) => {
+            Ok(counted) => {
                 let this = Arc::clone(self);
-                to_the_end(async move { this.create_admitted(request).await }).await
+                to_the_end(async move {
+                    let created = this.create_admitted(request).await?;
+                    counted.keep();
+                    Ok(created)
+                })
+                .await
             }
             Err(refusal) => Err(refusal),
         };
@@ -46,16 +52,12 @@ impl Gateway {
         result
     }
 
-    /// Checks what can be checked without the store. The creation rate comes last: only what could be created counts.
-    fn admit(&self, request: &CreateRequest) -> Result<(), GatewayError> {
-        let settings = self.settings.load();
-        Self::fits(&request.data, &settings)?;
-        if let (Some(ip), Some(rate)) = (request.ip, settings.limits.creation_per_ip) {
-            self.creations
-                .admit(ip, rate, self.now())
-                .map_err(|retry_after| GatewayError::CreationRate { retry_after })?;
-        }
-        Ok(())
+    /// Checks what can be checked without the store. Against the creation rate only what is created counts: what is
+    /// refused here does not come to it, and what the store refuses is given back.
+    fn admit(&self, request: &CreateRequest) -> Result<Counted, GatewayError> {
+        Self::fits(&request.data, &self.settings.load())?;
+        let Some(ip) = request.ip else { return Ok(Counted::for_good()) };
+        self.creations.admit(ip, self.now()).map_err(|retry_after| GatewayError::CreationRate { retry_after })
     }
 
     fn fits(data: &[u8], settings: &Settings) -> Result<(), GatewayError> {

@@ -127,9 +127,11 @@ impl Gateway {
         let Parts { settings, store, clock, generator, metrics } = parts;
         metrics.sweep_interval(settings.lifetimes.sweep_interval);
         metrics.top_user_settings(settings.top_users);
+        let creations = CreationLimiter::default();
+        creations.apply(settings.limits.creation_per_ip, clock.now().at);
         Arc::new(Self {
             memory: Memory::new(memory_rules(&settings), Arc::clone(&metrics)),
-            creations: Arc::default(),
+            creations: Arc::new(creations),
             ends: Ends::default(),
             leases: Leases::default(),
             courier: Courier::new(),
@@ -173,6 +175,7 @@ impl Gateway {
         self.settings.store(Arc::clone(settings));
         self.clocks.store(clocks.clocks());
         self.memory.apply(memory_rules(settings));
+        self.creations.apply(settings.limits.creation_per_ip, self.now());
         if let Ok(mut upkeep) = self.upkeep.lock() {
             upkeep.trim_users = true;
         }

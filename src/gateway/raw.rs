@@ -11,11 +11,10 @@ use super::limits::creation_rate::CreationLimiter;
 use super::memory::Entry;
 use super::{Gateway, MemoryLookUp};
 use crate::clock::Timestamp;
-use crate::config::settings::Settings;
 use crate::metrics::labels::{CreationOutcome, StoreOp};
 use crate::session::{Content, EndReason, Ended, RawName, SessionKey, UserName};
 use crate::store::StoreError;
-use crate::store::raw::{Admission, PlainValue, RawBatch, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
+use crate::store::raw::{Admission, Counted, PlainValue, RawBatch, RawOp, RawOutcome, RawPage, RawRefusal, RawReply};
 
 /// Ends that wait for a subscriber who does not keep up; beyond, it misses the oldest.
 const ENDS: usize = 1_024;
@@ -109,8 +108,8 @@ impl Ends {
 }
 
 impl Admission for CreationLimiter {
-    fn admit(&self, ip: IpAddr, settings: &Settings, now: Timestamp) -> bool {
-        settings.limits.creation_per_ip.is_none_or(|rate| Self::admit(self, ip, rate, now).is_ok())
+    fn admit(&self, ip: IpAddr, now: Timestamp) -> Option<Counted> {
+        Self::admit(self, ip, now).ok()
     }
 }
 
@@ -182,6 +181,7 @@ impl Gateway {
             self.memory.remove(key);
         }
         self.count_raw_outcome(&outcome);
+        outcome.counted.into_iter().for_each(Counted::keep);
         for stored in outcome.written {
             match reservation.take() {
                 Some(reservation) if Some(stored.key) == key => reservation.fill_written(&Arc::new(Entry::of(stored))),

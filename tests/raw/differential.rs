@@ -385,7 +385,7 @@ pub async fn run_all(keys: &Keys, batches: &[Vec<RawOp>]) -> Vec<RawOutcome> {
     type Waiting<'k> = Pin<Box<dyn Future<Output = RawOutcome> + Send + 'k>>;
     let run = |ops: &Vec<RawOp>| {
         let batch = keys.batch(ops.clone());
-        Box::pin(async move { keys.store.run_raw(batch).await.unwrap() }) as Waiting<'_>
+        Box::pin(async move { super::kept(keys.store.run_raw(batch).await.unwrap()) }) as Waiting<'_>
     };
     let mut waiting: Vec<_> = batches.iter().map(run).collect();
     let mut polled = Vec::new();

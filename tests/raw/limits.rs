@@ -160,3 +160,20 @@ async fn creations_are_counted_by_address_and_changes_are_not() {
     assert_eq!(keys.set("p:3", &from(3)).await, RawReply::Done, "it is no session");
     keys.assert_counted().await;
 }
+
+#[tokio::test]
+async fn a_session_that_is_refused_is_not_counted_by_address() {
+    let mut keys = Keys::limit_users(1, OnExcess::Reject);
+    keys.admission = Doorkeeper::letting_in(2);
+    let from = |owner: &str| format!("{{\"ip\":\"192.0.2.7\",\"user_id\":\"{owner}\"}}");
+    assert_eq!(keys.set("s:1", &from("ann")).await, RawReply::Done);
+    for _ in 0..5 {
+        let refused = RawReply::Refused(RawRefusal::UserLimit { limit: 1 });
+        assert_eq!(keys.set("s:2", &from("ann")).await, refused);
+    }
+    keys.settings.limits.stored = Capacity { sessions: Some(1), bytes: None };
+    assert_eq!(keys.set("s:2", &from("bob")).await, RawReply::Refused(RawRefusal::StorageFull));
+    keys.settings.limits.stored = Capacity::default();
+    assert_eq!(keys.set("s:2", &from("bob")).await, RawReply::Done);
+    assert_eq!(keys.set("s:3", &from("cat")).await, RawReply::Refused(RawRefusal::CreationRate), "who is there counts");
+}

@@ -12,7 +12,8 @@ use sessgate::session::identity::Rule;
 use sessgate::session::{EndReason, Ended, OnExcess, RawName, SessionKey, StoredSession, UserLimits};
 use sessgate::store::embedded::{EmbeddedStore, Options};
 use sessgate::store::raw::{
-    Admission, Condition, Deadline, Direction, PlainValue, RawBatch, RawFound, RawOp, RawOutcome, RawReply, RawSet,
+    Admission, Condition, Counted, Deadline, Direction, PlainValue, RawBatch, RawFound, RawOp, RawOutcome, RawReply,
+    RawSet,
 };
 use sessgate::store::{Figures, FiguresQuery, Store, Terms};
 use tempfile::TempDir;
@@ -35,18 +36,26 @@ mod tombstones;
 pub const START: Timestamp = crate::support::sessions::START;
 
 /// Lets so many in, and no more.
-pub struct Doorkeeper(AtomicU64);
+pub struct Doorkeeper(Arc<AtomicU64>);
 
 impl Doorkeeper {
     pub fn letting_in(most: u64) -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(most)))
+        Arc::new(Self(Arc::new(AtomicU64::new(most))))
     }
 }
 
 impl Admission for Doorkeeper {
-    fn admit(&self, _: IpAddr, _: &Settings, _: Timestamp) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    fn admit(&self, _: IpAddr, _: Timestamp) -> Option<Counted> {
+        let left = Arc::clone(&self.0);
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        Some(Counted::unless_dropped(move || _ = left.fetch_add(1, Ordering::Relaxed)))
     }
+}
+
+/// What was created counts.
+pub fn kept(mut outcome: RawOutcome) -> RawOutcome {
+    outcome.counted.drain(..).for_each(Counted::keep);
+    outcome
 }
 
 /// A store, and what is said with every batch.
@@ -130,7 +139,7 @@ impl Keys {
 
     /// Does operations as one.
     pub async fn all(&self, ops: Vec<RawOp>) -> RawOutcome {
-        self.store.run_raw(self.batch(ops)).await.unwrap()
+        kept(self.store.run_raw(self.batch(ops)).await.unwrap())
     }
 
     /// Does one, and says all that became of it.

@@ -382,11 +382,13 @@ impl Work<'_> {
         }
         let identity = self.identify(name, &new);
         let settings = &self.batch.settings;
-        if let Some(ip) = identity.ip
-            && !self.batch.admission.admit(ip, settings, terms.now)
-        {
-            return Ok(Err(RawRefusal::CreationRate));
-        }
+        let counted = match identity.ip {
+            None => None,
+            Some(ip) => match self.batch.admission.admit(ip, terms.now) {
+                None => return Ok(Err(RawRefusal::CreationRate)),
+                counted => counted,
+            },
+        };
         let user = identity.user.as_ref().and_then(|user| settings.limits.per_user.of(user.as_str()));
         let limits = CreateLimits { user, capacity: settings.limits.stored };
         let created_at = identity.created_at.map_or(terms.now, |at| at.min(terms.now));
@@ -414,6 +416,7 @@ impl Work<'_> {
         }
         self.ended(ended);
         self.outcome.created += 1;
+        self.outcome.counted.extend(counted);
         self.written(stored);
         Ok(Ok(Written::Kept))
     }

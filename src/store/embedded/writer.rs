@@ -74,6 +74,8 @@ where
     }
 
     fn run(&mut self, steps: &mut Steps) -> rusqlite::Result<()> {
+        // What came of an earlier attempt was undone, and must not count in this one.
+        self.outcome = None;
         self.outcome = Some((self.step)(steps)?);
         Ok(())
     }
@@ -86,6 +88,8 @@ where
     }
 
     fn fail(self: Box<Self>, error: StoreError) {
+        // First, so that whoever is told may count on it.
+        drop(self.outcome);
         let _ = self.reply.send(Err(error));
     }
 }

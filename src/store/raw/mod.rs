@@ -334,8 +334,43 @@ pub enum RawRefusal {
 
 /// Decides whether a client address may create one more session.
 pub trait Admission: Send + Sync + 'static {
-    /// Counts a creation, unless it is one too many.
-    fn admit(&self, ip: IpAddr, settings: &Settings, now: Timestamp) -> bool;
+    /// Counts a creation; `None`: it is one too many.
+    fn admit(&self, ip: IpAddr, now: Timestamp) -> Option<Counted>;
+}
+
+/// A creation that counts against a rate, unless this is dropped before it is kept: then nothing was created.
+#[must_use = "what is dropped does not count"]
+pub struct Counted(Option<Box<dyn FnOnce() + Send>>);
+
+impl Counted {
+    /// One that nobody takes back.
+    pub fn for_good() -> Self {
+        Self(None)
+    }
+
+    /// One that `give_back` takes back.
+    pub fn unless_dropped(give_back: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(give_back)))
+    }
+
+    /// The session is there.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.0.take() {
+            give_back();
+        }
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
 }
 
 /// Operations that are done as one, and what they have to know.
@@ -389,6 +424,8 @@ pub struct RawOutcome {
     pub read: HashMap<SessionKey, StoredSession>,
     /// Sessions that are new.
     pub created: u64,
+    /// What of them counts against a rate; it is for the caller to keep, who knows that all this was done.
+    pub counted: Vec<Counted>,
     /// Why others were not written.
     pub refused: Vec<RawRefusal>,
     /// Late saves of sessions that have just ended: answered as if done, and not done.
