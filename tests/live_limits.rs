@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sessgate::config::settings::Settings;
 use sessgate::gateway::api::{CreateRequest, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
-use sessgate::session::{OnExcess, SessionKey};
+use sessgate::session::{Capacity, OnExcess, SessionKey};
 
 use crate::support::gateway::TestGateway;
 use crate::support::sessions::{MINUTE, user};
@@ -247,6 +247,28 @@ async fn a_lowered_byte_cap_is_reached_and_raised_again() {
     assert!(!alive(&fixture.gateway, &keys).await[0] && alive(&fixture.gateway, &keys).await[9]);
     fixture.reload(|settings| settings.limits.stored.bytes = None);
     assert!(fixture.gateway.create(request("x")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_lowered_cap_of_storage_trims_the_whole_surplus_at_a_bounded_rate() {
+    let fixture = TestGateway::new();
+    fixture.crowd(400).await;
+    fixture.log_in("heavy", 10).await;
+    // More than one session each, so that all may be trimmed but one.
+    fixture.crowd(400).await;
+    fixture.gateway.keep_up().await;
+    fixture.reload(|settings| settings.limits.stored.sessions = Some(560));
+    for left in [710, 610, 560, 560] {
+        fixture.gateway.keep_up().await;
+        assert_eq!(fixture.stored().await, left, "at most {RATE} a second, and no more than the surplus");
+    }
+    let bytes = fixture.gateway.stats().await.expect("a store").storage_bytes;
+    fixture.reload(|settings| settings.limits.stored = Capacity { sessions: None, bytes: Some(bytes * 9 / 10) });
+    fixture.gateway.keep_up().await;
+    assert_eq!(fixture.stored().await, 460);
+    fixture.gateway.keep_up().await;
+    let left = fixture.gateway.stats().await.expect("a store").storage_bytes;
+    assert!(left <= bytes * 9 / 10 * 85 / 100, "{left} of {bytes} bytes");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::limits::storage_cap::CleanUp;
 use super::memory::Entry;
 use super::{BATCH, Gateway};
 use crate::clock::Timestamp;
@@ -23,7 +24,7 @@ use crate::store::{Figures, FiguresQuery, LEAST_STEP, StoreError};
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Sessions that a lowered limit ends in one round of the upkeep: nobody shall see a mass log-out.
 const TRIM_PER_ROUND: usize = 100;
-/// Sessions that the storage cap ends in one round of the upkeep, in steps of [`BATCH`]. Creations come with about a
+/// Sessions that the storage cap ends in one round of the upkeep when the tier fills up, in steps of [`BATCH`]. Creations come with about a
 /// tenth of this rate at most on two cores, so the tier shrinks under any load.
 const ROOM_PER_ROUND: usize = 20 * BATCH;
 /// Touches saved in one step.
@@ -163,14 +164,15 @@ impl Gateway {
         }
         let figures = self.refresh_figures().await?;
         let limits = self.settings().limits.stored;
-        let target = self.upkeep.lock().ok().and_then(|mut upkeep| {
+        let clean_up = self.upkeep.lock().ok().and_then(|mut upkeep| {
             let Figures { sessions, bytes, .. } = *figures;
-            upkeep.watermarks.target(limits, sessions, bytes)
+            upkeep.watermarks.clean_up(limits, sessions, bytes)
         });
-        if let Some(target) = target {
+        if let Some(CleanUp { target, gently }) = clean_up {
+            let (steps, most) = if gently { (1, TRIM_PER_ROUND) } else { (ROOM_PER_ROUND / BATCH, BATCH) };
             let mut ended = 0;
-            for _ in 0..ROOM_PER_ROUND / BATCH {
-                let step = self.store.make_room(target, BATCH, self.terms(self.now()));
+            for _ in 0..steps {
+                let step = self.store.make_room(target, most, self.terms(self.now()));
                 let victims = self.timed(StoreOp::Sweep, step).await?;
                 self.ended(&victims);
                 ended += victims.len();
@@ -178,11 +180,14 @@ impl Gateway {
                     break;
                 }
             }
-            if ended > 0 {
+            let Figures { sessions, bytes, .. } = *figures;
+            if ended > 0 && gently {
+                tracing::info!(ended, sessions, bytes, "a limit of storage was lowered: the surplus goes gently");
+            } else if ended > 0 {
                 tracing::warn!(
                     ended,
-                    sessions = figures.sessions,
-                    bytes = figures.bytes,
+                    sessions,
+                    bytes,
                     "storage is near its cap: sessions are being ended to make room; see limits.stored_bytes and top users"
                 );
             }
