@@ -3,7 +3,7 @@
 //! Signed as Standard Webhooks 1.0 asks: `webhook-id`, `webhook-timestamp`, and `webhook-signature` with the
 //! HMAC-SHA256 of `id.timestamp.body`. Nothing waits for a delivery, and what waits is in the store, not in memory.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Gateway;
 use crate::config::settings::{Hook, Secret};
@@ -61,38 +63,41 @@ impl Courier {
 }
 
 impl Gateway {
-    pub(super) async fn deliver_for_ever(&self) {
+    /// Starts an attempt whenever one ends or a notice becomes due, so that one that hangs holds up its own alone.
+    pub(super) async fn deliver_for_ever(self: &Arc<Self>) {
+        // Cut off when this is: what they were about waits in the outbox.
+        let mut attempts = JoinSet::new();
         loop {
-            match self.deliver_due().await {
-                // More may be due already.
-                Ok(delivered) if delivered == CONCURRENT => {}
-                Ok(_) => {
-                    let _ = tokio::time::timeout(LOOK_INTERVAL, self.courier.bell.notified()).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the outbox could not be read; notices wait in it");
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                }
+            if let Err(error) = self.start_due(&mut attempts).await {
+                tracing::warn!(%error, "the outbox could not be read; notices wait in it");
+            }
+            let mut ended = Vec::new();
+            tokio::select! {
+                Some(first) = attempts.join_next() => ended.push(first),
+                _ = timeout(LOOK_INTERVAL, self.courier.bell.notified()), if attempts.len() < CONCURRENT => {}
+            }
+            // Those that have ended by now are settled together.
+            ended.extend(std::iter::from_fn(|| attempts.try_join_next()));
+            // The notice of one that panicked comes again when its lease is over.
+            let settled: Vec<_> = ended.into_iter().filter_map(Result::ok).collect();
+            if !settled.is_empty()
+                && let Err(error) = self.timed(StoreOp::Upkeep, self.store.settle_notices(settled)).await
+            {
+                tracing::warn!(%error, "deliveries could not be noted; they are repeated");
             }
         }
     }
 
-    /// Tries to deliver what is due, at most as many notices as may be under way at once. How many were tried.
-    ///
-    /// # Errors
-    /// If the outbox cannot be read or written; what was delivered but not noted is delivered again later.
-    pub async fn deliver_due(&self) -> Result<usize, StoreError> {
-        let Some(hook) = self.settings().hooks.session_closed.clone() else { return Ok(0) };
-        let now = self.now();
-        let due = self.timed(StoreOp::Upkeep, self.store.take_notices(now, CONCURRENT)).await?;
-        let tried = due.len();
-        if tried == 0 {
-            return Ok(0);
+    /// Starts an attempt to deliver each notice that is due, for as long as there may be more of them at once.
+    async fn start_due(self: &Arc<Self>, attempts: &mut JoinSet<(EventId, Settlement)>) -> Result<(), StoreError> {
+        let free = CONCURRENT - attempts.len();
+        let Some(hook) = self.settings().hooks.session_closed.clone().filter(|_| free > 0) else { return Ok(()) };
+        let hook = Arc::new(hook);
+        for notice in self.timed(StoreOp::Upkeep, self.store.take_notices(self.now(), free)).await? {
+            let (this, hook) = (Arc::clone(self), Arc::clone(&hook));
+            attempts.spawn(async move { this.attempt(notice, &hook).await });
         }
-        let attempts = due.into_iter().map(|notice| self.attempt(notice, &hook));
-        let settled = futures_util::future::join_all(attempts).await;
-        self.timed(StoreOp::Upkeep, self.store.settle_notices(settled)).await?;
-        Ok(tried)
+        Ok(())
     }
 
     async fn attempt(&self, notice: Notice, hook: &Hook) -> (EventId, Settlement) {

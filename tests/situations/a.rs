@@ -272,6 +272,36 @@ fn a_hook_that_hangs_blocks_no_removal_and_stops_no_sweep() {
 }
 
 #[test]
+fn a_notice_that_the_app_does_not_answer_delays_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let (sender, calls) = channel();
+    thread::spawn(move || {
+        let mut hanging = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let Some(call) = read_call(&mut stream) else { continue };
+            if hanging.is_empty() {
+                hanging.push(stream);
+            } else {
+                let _ = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            }
+            // The test may be over.
+            let _ = sender.send(call);
+        }
+    });
+    let place = Place::new("");
+    place.write_config(&mailbox::hooks(&place, &url).replace("timeout: 500ms", "timeout: 30s"));
+    let sidecar = place.start();
+    for name in ["ada", "bob", "cat"] {
+        let token = create(&sidecar, name);
+        sidecar.client().request("DELETE", "/v1/session", Some(&token), "").expect(204);
+        // Well before the first attempt is given up.
+        let call = calls.recv_timeout(Duration::from_secs(20)).expect("a call");
+        assert_eq!(call["user"], name);
+    }
+}
+
+#[test]
 fn an_app_that_was_away_is_told_when_it_is_back() {
     let place = Place::new("");
     place.write_config(&(mailbox::hooks(&place, "http://127.0.0.1:9/hook") + SHORT));
