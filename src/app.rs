@@ -133,7 +133,7 @@ impl Sidecar {
         let generator: Arc<dyn Generator> = Arc::new(OsGenerator);
         let (store, user_key) = open_store(&settings.store, &clock, &generator).await?;
         let metrics = Arc::new(Metrics::with_user_key(&build_info(&*store), &user_key));
-        metrics.config_loaded(clock.now().at);
+        metrics.config_loaded(clock.wall());
         metrics.config_hash(config::live_hash(&settings));
 
         let parts = Parts {

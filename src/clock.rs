@@ -3,7 +3,8 @@
 //! Sessions are stamped in wall-clock milliseconds, because the stamps outlive the process. A wall clock can be
 //! set, though, and a jump of an hour must neither end every session at once nor keep one alive for ever. So
 //! [`SystemClock`] advances with the monotonic clock and lets the wall clock only *steer* it: it approaches the
-//! wall clock by at most [`MAX_SLEW`] of the time that passes.
+//! wall clock by at most [`MAX_SLEW`] of the time that passes. What others compare with clocks of their own is told
+//! by the wall clock, and a time that they name is converted, since the steered clock may lag for hours.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -123,6 +124,15 @@ pub struct Now {
     pub mark: Instant,
 }
 
+/// What deadlines that others name are counted from, on a clock of ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origins {
+    /// Now: for the time that is left.
+    pub now: Timestamp,
+    /// When the epoch was, going by what the wall clock shows now: for times of day, which others read off wall clocks.
+    pub epoch: Timestamp,
+}
+
 /// Where time comes from. It never jumps: a correction sets it back by a tenth of a second at most, which callers bear.
 pub trait Clock: Send + Sync + 'static {
     /// Reads the clock once.
@@ -133,6 +143,18 @@ pub trait Clock: Send + Sync + 'static {
     /// For the hot path. An exact reading makes the processor finish all memory accesses before it, which costs a
     /// look-up several times as much as the reading itself.
     fn recent(&self) -> Timestamp;
+
+    /// What the wall clock shows now, which may jump: only for what others compare with clocks of their own.
+    fn wall(&self) -> Timestamp;
+
+    /// What deadlines that others name are counted from.
+    fn origins(&self) -> Origins {
+        let now = self.now().at;
+        let behind = self.wall().0.saturating_sub(now.0);
+        // Without the noise, the same time of day is the same deadline every time.
+        let behind = if behind.saturating_abs() <= STEP_BELOW_MS { 0 } else { behind };
+        Origins { now, epoch: Timestamp(behind.saturating_neg()) }
+    }
 
     /// Lets the clock approach the wall clock; the application calls it about once a second.
     fn discipline(&self) {}
@@ -190,6 +212,10 @@ impl Clock for SystemClock {
         Timestamp(self.offset_ms.load(Ordering::Relaxed) + elapsed.max(0))
     }
 
+    fn wall(&self) -> Timestamp {
+        Timestamp(wall_ms())
+    }
+
     fn discipline(&self) {
         let Ok(mut last) = self.last.lock() else { return };
         let elapsed = self.elapsed_ms(Instant::now());
@@ -223,18 +249,24 @@ fn wall_ms() -> i64 {
 #[derive(Debug)]
 pub struct ManualClock {
     at_ms: AtomicI64,
+    wall_ahead_ms: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that stands at `at`.
     #[must_use]
     pub fn at(at: Timestamp) -> Self {
-        Self { at_ms: AtomicI64::new(at.0) }
+        Self { at_ms: AtomicI64::new(at.0), wall_ahead_ms: AtomicI64::new(0) }
     }
 
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
         self.at_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock, which goes on from there with this one.
+    pub fn set_wall(&self, to: Timestamp) {
+        self.wall_ahead_ms.store(to.0 - self.recent().0, Ordering::Relaxed);
     }
 }
 
@@ -245,6 +277,10 @@ impl Clock for ManualClock {
 
     fn recent(&self) -> Timestamp {
         Timestamp(self.at_ms.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.recent().0 + self.wall_ahead_ms.load(Ordering::Relaxed))
     }
 }
 

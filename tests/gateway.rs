@@ -4,18 +4,22 @@
 //! run on one thread, so a task that is not held has come to rest when all others have had their turn.
 
 use std::future::Future;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sessgate::config::settings::{Hook, HookUrl};
 use sessgate::gateway::api::{CreateRequest, Created, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
 use sessgate::session::{OnExcess, SessionKey};
 use sessgate::store::{READ_DEADLINE, Store};
 use tokio::task::{JoinHandle, yield_now};
 
+use crate::support::door::TestDoor;
 use crate::support::exposition::Exposition;
 use crate::support::faulty_store::{FaultyStore, Held, Op, Point};
-use crate::support::gateway::TestGateway;
+use crate::support::gateway::{START, TestGateway};
 use crate::support::sessions::{MINUTE, user};
 use crate::support::stores::{self, Opened};
 
@@ -507,4 +511,45 @@ async fn what_the_store_refuses_or_fails_to_create_does_not_count_against_the_ad
         fixture.gateway().create(from()).await.expect("the whole allowance is left");
     }
     assert!(matches!(fixture.gateway().create(from()).await, Err(GatewayError::CreationRate { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_others_compare_with_their_clocks_is_the_wall_clock_s_time() {
+    let app = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/ended", app.local_addr().expect("bound"));
+    let mut settings = sessgate::config::Settings::default();
+    settings.hooks.session_closed = Some(Hook {
+        url: HookUrl::new(&url, &url),
+        secret: None,
+        timeout: 30 * SECOND,
+        max_attempts: 1,
+        max_age: 60 * MINUTE,
+    });
+    let on = TestGateway::on(settings, stores::model());
+    // As after an hour of suspension.
+    let wall = START + 60 * MINUTE;
+    on.clock.set_wall(wall);
+    let created = on.gateway.create(request("ada")).await.expect("room");
+    let door = TestDoor::open(&on);
+    // hyper has a clock of its own; this is answered beneath it.
+    let bearer = format!("Bearer {}", created.token.expose());
+    let answered = door.call("GET", "/v1/session", &[("authorization", &bearer)], b"");
+    assert_eq!(answered.header("date"), Some("Thu, 01 Jan 2026 01:00:00 GMT"), "{answered:?}");
+    tokio::task::block_in_place(|| std::thread::scope(|scope| scope.spawn(|| door.close()).join())).expect("no panic");
+
+    on.gateway.revoke_id(created.view.entry.session.id).await.expect("there");
+    let receiving = std::thread::spawn(move || {
+        let (mut caller, _) = app.accept().expect("a call");
+        let lines = BufReader::new(&caller).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        let head: Vec<_> = lines.collect();
+        caller.write_all(b"HTTP/1.1 204 x\r\n\r\n").expect("it is read");
+        head
+    });
+    assert_eq!(on.gateway.deliver_due().await.expect("a store"), 1);
+    let head = receiving.join().expect("no panic");
+    let seconds = wall.as_millis() / 1_000;
+    assert!(head.contains(&format!("webhook-timestamp: {seconds}")), "{head:?}");
+
+    on.gateway.sweep().await;
+    assert_eq!(on.figure("sessgate_sweep_last_success_timestamp_seconds"), seconds);
 }

@@ -65,7 +65,7 @@ impl Reloads {
         let judged = tokio::task::spawn_blocking(move || this.put_in_force(content)).await;
         let outcome = judged.unwrap_or_else(|error| Err(vec![format!("the reload has failed: {error}")]));
         let label = if outcome.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.metrics.reload(label, trigger, self.gateway.now());
+        self.metrics.reload(label, trigger, self.gateway.wall());
         if let Err(problems) = &outcome {
             for problem in problems {
                 let problem = problem.replace("\n  hint: ", "; ");

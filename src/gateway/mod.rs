@@ -16,7 +16,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Origins, Timestamp};
 use crate::config::settings::Settings;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
@@ -161,6 +161,16 @@ impl Gateway {
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.clock.now().at
+    }
+
+    /// What the wall clock shows, for those who have clocks of their own.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// What deadlines that clients name are counted from.
+    pub fn origins(&self) -> Origins {
+        self.clock.origins()
     }
 
     /// Puts a changed configuration in force: for newcomers at once, for what is there at a bounded rate.

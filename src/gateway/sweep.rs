@@ -73,7 +73,7 @@ impl Gateway {
             }
         };
         let took = started.mark.elapsed();
-        self.metrics.sweep(outcome, took, self.now());
+        self.metrics.sweep(outcome, took, self.wall());
         if total > 0 {
             tracing::info!(ended = total, ?took, "sweep closed sessions");
         }

@@ -6,7 +6,7 @@ use sessgate::config::settings::{CreationRate, Hook, HookUrl, Settings};
 use sessgate::session::OnExcess;
 
 use super::sessions::{bulk, express};
-use crate::support::gateway::TestGateway;
+use crate::support::gateway::{START, TestGateway};
 use crate::support::redis_door::{RedisClient, TestRedisDoor};
 use crate::support::sessions::user;
 
@@ -233,6 +233,46 @@ async fn whom_the_app_logs_out_everywhere_stays_out_until_a_new_login() {
     assert_eq!(gateway.figure("sessgate_late_saves_total"), 4);
     // The same browser, under a new id.
     log_in(&mut client, "a2", "ann");
+    drop(client);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_time_that_a_client_names_is_of_the_wall_clock_however_far_ours_is_from_it() {
+    let (gateway, door) = open(|_| {});
+    let mut client = door.connect();
+    for wall in [START - Duration::from_secs(7_200), START + Duration::from_secs(3_600)] {
+        gateway.clock.set_wall(wall);
+        let soon = wall + Duration::from_secs(1_800);
+        let (soon, soon_ms) = (soon.as_millis() / 1_000, soon.as_millis());
+        for command in [
+            format!("SET a {} PXAT {soon_ms}", express("ann")),
+            format!("SET b {} EXAT {soon}", express("ann")),
+            format!("SET c {} EX 1800", express("ann")),
+            "SET d_LOCK 1 PX 1800000".to_owned(),
+        ] {
+            client.call(&command, OK);
+        }
+        for key in ["a", "b", "c", "d_LOCK"] {
+            client.call(&format!("PTTL {key}"), ":1800000\r\n");
+        }
+        client.call(&format!("EXPIREAT a {}", soon + 60), ":1\r\n");
+        client.call("TTL a", ":1860\r\n");
+        client.call(&format!("GETEX b PXAT {}", soon_ms + 60_000), &bulk(&express("ann")));
+        client.call("TTL b", ":1860\r\n");
+        client.call(&format!("PEXPIREAT a {}", wall.as_millis() - 1), ":1\r\n");
+        client.call("GET a", NIL);
+        gateway.clock.advance(Duration::from_secs(1_800));
+        client.call("EXISTS a b c", ":1\r\n");
+        client.call("DEL b", ":1\r\n");
+        gateway.clock.advance(Duration::from_secs(100));
+    }
+    // Noise is none: to set the same end again sets no later one.
+    gateway.clock.set_wall(gateway.gateway.now() - Duration::from_millis(3));
+    let end = (START + Duration::from_secs(36_000)).as_millis();
+    client.call(&format!("SET f {} PXAT {end}", express("ann")), OK);
+    gateway.clock.set_wall(gateway.gateway.now() - Duration::from_millis(9));
+    client.call(&format!("PEXPIREAT f {end} GT"), ":0\r\n");
     drop(client);
     door.close().await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sessgate::clock::{Clock, SystemClock};
+use sessgate::clock::{Clock, Origins, SystemClock};
 use sessgate::doors::resp::command::{Command, CommandError, HelloOption, Lifetime, Name};
 use sessgate::doors::resp::frame::{Frame, Limits, Parser};
 use sessgate::doors::resp::number;
@@ -198,7 +198,7 @@ fn refusal(error: CommandError<'_>) -> Vec<u8> {
 }
 
 fn foresee(command: &Command<'_>) -> Foreseen {
-    let now = SystemClock::new().now().at;
+    let now = SystemClock::new().origins();
     let too_late = |lifetime: &Lifetime| match lifetime {
         Lifetime::Until(expiry) => expiry.deadline(now).err(),
         _ => None,
@@ -407,7 +407,10 @@ macro_rules! means {
 fn commands_mean_what_they_say() {
     use sessgate::doors::resp::command::{Condition, Effect};
     let at = |lifetime: Lifetime, now| match lifetime {
-        Lifetime::Until(expiry) => expiry.deadline(sessgate::clock::Timestamp::from_millis(now)).unwrap().as_millis(),
+        Lifetime::Until(expiry) => {
+            let now = sessgate::clock::Timestamp::from_millis(now);
+            expiry.deadline(Origins { now, ..Origins::default() }).unwrap().as_millis()
+        }
         other => panic!("{other:?}"),
     };
     means!("get k", Command::Get { key: b"k" });

@@ -169,7 +169,6 @@ struct Work {
 impl Work {
     /// Between two batches: tells where it is, and whether to stop.
     fn step(&mut self, done: (u64, Option<u64>)) -> Result<(), Failure> {
-        self.target.keep_time();
         self.progress.tell(Point { keys: self.tally.seen(), refused: self.tally.refusals(), done });
         if self.stop.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
     }

@@ -11,8 +11,6 @@
 //! wants neither. A plain write of a session that has just ended is answered as if done, and dropped; so each is followed
 //! by a question whether it is there.
 
-use std::time::{Duration, Instant};
-
 use super::Failure;
 use super::address::Server;
 use super::connection::{Connection, Reply};
@@ -70,7 +68,6 @@ pub(super) struct Target {
     /// Looks for keys.
     looker: Connection,
     clock: SystemClock,
-    kept_time: Instant,
     batch: Vec<Item>,
     bytes: usize,
 }
@@ -132,23 +129,14 @@ impl Target {
             door: Connection::open(server, database)?,
             looker: Connection::open(server, database)?,
             clock: SystemClock::new(),
-            kept_time: Instant::now(),
             batch: Vec::new(),
             bytes: 0,
         })
     }
 
-    /// The time by which it judges what has expired.
+    /// The time by which it judges what has expired: the wall clock's, since the times of a source are, too.
     pub(super) fn now(&self) -> Timestamp {
-        self.clock.now().at
-    }
-
-    /// Follows the wall clock, in an import that takes hours.
-    pub(super) fn keep_time(&mut self) {
-        if self.kept_time.elapsed() >= Duration::from_secs(1) {
-            self.kept_time = Instant::now();
-            self.clock.discipline();
-        }
+        self.clock.wall()
     }
 
     /// Takes a key to be written with others.

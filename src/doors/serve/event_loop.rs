@@ -128,7 +128,7 @@ impl Shared {
     }
 
     fn set_date(&self, clock: &dyn Clock) {
-        let since_epoch = Duration::from_millis(u64::try_from(clock.now().at.as_millis()).unwrap_or(0));
+        let since_epoch = Duration::from_millis(u64::try_from(clock.wall().as_millis()).unwrap_or(0));
         if let Ok(date) = httpdate::fmt_http_date(UNIX_EPOCH + since_epoch).into_bytes().try_into() {
             self.date.set(date);
         }

@@ -1,7 +1,7 @@
 //! Commands with options, and times to live.
 
 use super::{CommandError, Name, Word, integer_of, is};
-use crate::clock::Timestamp;
+use crate::clock::{Origins, Timestamp};
 use crate::doors::resp::frame::Arguments;
 use crate::doors::resp::number;
 use crate::session::glob::LONGEST_PATTERN;
@@ -29,10 +29,12 @@ impl Expiry {
     /// # Errors
     ///
     /// It is so late that it cannot be counted.
-    pub fn deadline(self, now: Timestamp) -> Result<Timestamp, CommandError<'static>> {
-        let base = if self.relative { now.as_millis() } else { 0 };
-        let at = self.milliseconds.checked_add(base).ok_or(CommandError::ExpireTime(self.command))?;
-        Ok(Timestamp::from_millis(at))
+    pub fn deadline(self, from: Origins) -> Result<Timestamp, CommandError<'static>> {
+        if !self.relative {
+            return Ok(Timestamp::from_millis(self.milliseconds.saturating_add(from.epoch.as_millis())));
+        }
+        let at = self.milliseconds.checked_add(from.now.as_millis());
+        at.map(Timestamp::from_millis).ok_or(CommandError::ExpireTime(self.command))
     }
 
     /// As `EXPIRE` and `PEXPIRE` take it.

@@ -4,7 +4,7 @@ use super::client::{Client, WATCHED};
 use super::conversation::Counts;
 use super::together::is_change;
 use super::{Command, CommandError, RedisDoor, Step, Writer, errors};
-use crate::clock::Timestamp;
+use crate::clock::{Origins, Timestamp};
 use crate::doors::resp::command::{self, Effect, GetEx, LONGEST_KEY, Lifetime, Scan};
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::doors::resp::server;
@@ -119,7 +119,7 @@ fn type_of(content: Option<Content>, to: &mut Writer<'_>) {
 }
 
 /// What a command that changes keys, or stands in a transaction, asks of the store.
-pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) -> Result<RawOp, CommandError<'a>> {
+pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, from: Origins) -> Result<RawOp, CommandError<'a>> {
     let name = |key: &[u8]| RawName::new(database, key);
     // Under which something is kept that may be new.
     let kept = |key: &'a [u8]| if key.len() > LONGEST_KEY { Err(CommandError::KeyTooLong) } else { Ok(name(key)) };
@@ -128,7 +128,7 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
     Ok(match command {
         Command::Get { key } => RawOp::Get(name(key)),
         Command::GetDel { key } => RawOp::GetDel(name(key)),
-        Command::GetEx(get) => match deadline_of_getex(get, now) {
+        Command::GetEx(get) => match deadline_of_getex(get, from) {
             Ok(deadline) => RawOp::GetEx(name(get.key), deadline),
             // Said only if there is a value: see `answer_op`.
             Err(_) => RawOp::Get(name(get.key)),
@@ -138,7 +138,7 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
             name: kept(set.key)?,
             value: set.value.into(),
             condition: condition_of(set.condition),
-            deadline: deadline_of(set.lifetime, now)?,
+            deadline: deadline_of(set.lifetime, from)?,
             get: set.get,
         }),
         Command::SetNx { key, value } => RawOp::Set(RawSet {
@@ -153,7 +153,7 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
         Command::Touch { keys } => RawOp::Touch(names(keys)),
         Command::Expire(expire) => RawOp::Expire {
             name: name(expire.key),
-            at: expire.expiry.deadline(now)?,
+            at: expire.expiry.deadline(from)?,
             condition: condition_of(expire.condition),
             direction: match (expire.only_later, expire.only_earlier) {
                 (true, _) => Direction::Later,
@@ -178,13 +178,13 @@ pub(super) fn op_of<'a>(command: &Command<'a>, database: u16, now: Timestamp) ->
         Command::Eval { key, effect } => match *effect {
             Effect::Delete { value } => RawOp::DeleteIfEqual { name: name(key), value: value.into() },
             Effect::Expire { value, expiry } => {
-                let renewal = Renewal::Until(expiry.deadline(now)?);
+                let renewal = Renewal::Until(expiry.deadline(from)?);
                 RawOp::ExpireIfEqual { name: name(key), value: value.into(), renewal }
             }
             Effect::Extend { value, by } => {
                 RawOp::ExpireIfEqual { name: name(key), value: value.into(), renewal: Renewal::By(by) }
             }
-            Effect::Renew { expiry } => RawOp::GetAndRenew(name(key), expiry.deadline(now)?),
+            Effect::Renew { expiry } => RawOp::GetAndRenew(name(key), expiry.deadline(from)?),
         },
         _ => return Err(CommandError::Syntax),
     })
@@ -198,26 +198,26 @@ fn condition_of(condition: command::Condition) -> Condition {
     }
 }
 
-fn deadline_of<'a>(lifetime: Lifetime, now: Timestamp) -> Result<Deadline, CommandError<'a>> {
+fn deadline_of<'a>(lifetime: Lifetime, from: Origins) -> Result<Deadline, CommandError<'a>> {
     Ok(match lifetime {
         Lifetime::Forever => Deadline::None,
         Lifetime::Keep => Deadline::Keep,
-        Lifetime::Until(expiry) => Deadline::At(expiry.deadline(now)?),
+        Lifetime::Until(expiry) => Deadline::At(expiry.deadline(from)?),
     })
 }
 
-fn deadline_of_getex<'a>(get: &GetEx<'a>, now: Timestamp) -> Result<Deadline, CommandError<'a>> {
-    deadline_of(get.lifetime?, now)
+fn deadline_of_getex<'a>(get: &GetEx<'a>, from: Origins) -> Result<Deadline, CommandError<'a>> {
+    deadline_of(get.lifetime?, from)
 }
 
-/// Answers a command by what its operation, made at `now`, came to.
-pub(super) fn answer_op(command: &Command<'_>, reply: RawReply, now: Timestamp, to: &mut Writer<'_>) -> RequestOutcome {
+/// Answers a command by what its operation came to, whose deadline was counted `from` there.
+pub(super) fn answer_op(command: &Command<'_>, reply: RawReply, from: Origins, to: &mut Writer<'_>) -> RequestOutcome {
     match (command, reply) {
         (_, RawReply::Refused(refusal)) => {
             answer_refusal(refusal, to);
             return RequestOutcome::Refused;
         }
-        (Command::GetEx(get), RawReply::Bytes(value)) => match deadline_of_getex(get, now) {
+        (Command::GetEx(get), RawReply::Bytes(value)) => match deadline_of_getex(get, from) {
             Ok(_) => to.bulk(&value),
             Err(error) => {
                 error.reply(to);

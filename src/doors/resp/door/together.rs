@@ -8,7 +8,7 @@ use super::client::Client;
 use super::conversation::Counts;
 use super::keys::{answer_failure, answer_op, op_of};
 use super::{Command, Name, RedisDoor, Step, Writer, say_about_the_connection};
-use crate::clock::Timestamp;
+use crate::clock::Origins;
 use crate::doors::resp::command::Effect;
 use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::gateway::GatewayError;
@@ -71,21 +71,21 @@ impl RedisDoor {
         requests: &'k [KeptArguments],
         watched: Vec<(RawName, u64)>,
     ) -> Result<Option<Answers<'k>>, GatewayError> {
-        let now = self.gateway.now();
+        let from = self.gateway.origins();
         let mut ops = Vec::with_capacity(requests.len());
-        let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, now, &mut ops)).collect();
+        let parts: Vec<_> = requests.iter().map(|request| part_of(client, request, from, &mut ops)).collect();
         let replies = if ops.is_empty() && watched.is_empty() {
             // The store has no part in it.
             Some(vec![])
         } else {
             self.gateway.run_raw(RawRequest { ops, watched, told_absent: client.knows_absent() }).await?
         };
-        Ok(replies.map(|replies| Answers { parts, replies, asked: now }))
+        Ok(replies.map(|replies| Answers { parts, replies, from }))
     }
 
     /// Writes answers, and remembers what they say of keys that are not there.
     fn answer_all(&self, client: &mut Client, answers: Answers<'_>, out: &mut Vec<u8>) -> Counts {
-        let Answers { parts, replies, asked } = answers;
+        let Answers { parts, replies, from } = answers;
         let (mut counts, mut replies) = (Counts::default(), replies.into_iter());
         for part in parts {
             counts.add(match part {
@@ -98,7 +98,7 @@ impl RedisDoor {
                     for key in found_absent(&command, &reply) {
                         client.told_absent(SessionKey::of_raw(database, key), self.gateway.now());
                     }
-                    answer_op(&command, reply, asked, &mut Writer::new(out, client.protocol))
+                    answer_op(&command, reply, from, &mut Writer::new(out, client.protocol))
                 }
             });
         }
@@ -126,7 +126,7 @@ fn found_absent<'a>(command: &Command<'a>, reply: &RawReply) -> Vec<&'a [u8]> {
 }
 
 /// What a request adds to the operations, or is answered.
-fn part_of<'k>(client: &mut Client, kept: &'k KeptArguments, now: Timestamp, ops: &mut Vec<RawOp>) -> Part<'k> {
+fn part_of<'k>(client: &mut Client, kept: &'k KeptArguments, from: Origins, ops: &mut Vec<RawOp>) -> Part<'k> {
     let mut said = Vec::new();
     let arguments = kept.get();
     let parsed = Name::of(&arguments).and_then(|name| name.parse(arguments));
@@ -139,7 +139,7 @@ fn part_of<'k>(client: &mut Client, kept: &'k KeptArguments, now: Timestamp, ops
                 Writer::new(&mut said, client.protocol).error("ERR Command not allowed inside a transaction");
                 return Part::Said(said, RequestOutcome::Refused);
             }
-            Step::Later => match op_of(&command, client.database, now) {
+            Step::Later => match op_of(&command, client.database, from) {
                 Ok(op) => {
                     ops.push(op);
                     return Part::Op(command, client.database);
@@ -164,9 +164,10 @@ enum Part<'k> {
 #[derive(Default)]
 struct Answers<'k> {
     parts: Vec<Part<'k>>,
-    /// What the store has said to each operation among them, of what was asked for then.
+    /// What the store has said to each operation among them.
     replies: Vec<RawReply>,
-    asked: Timestamp,
+    /// What their deadlines were counted from.
+    from: Origins,
 }
 
 /// Whether a command changes keys.
