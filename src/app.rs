@@ -24,7 +24,7 @@ use crate::metrics::{BuildInfo, Metrics};
 use crate::session::{Generator, OsGenerator};
 use crate::shutdown::{Drain, Shutdown};
 use crate::store::Store;
-use crate::store::embedded::{EmbeddedStore, OpenError};
+use crate::store::embedded::{EmbeddedStore, OpenError, Options};
 
 mod reload;
 mod rlimits;
@@ -113,11 +113,11 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts everything; when it returns, requests are served.
+    /// Starts everything; when it returns, requests are served. `trust_clock`: even if it is far behind what is stored.
     ///
     /// # Errors
     /// If a listener or the store is not to be had.
-    pub async fn start(configuration: Configuration, logging: Logging) -> Result<Self, RunError> {
+    pub async fn start(configuration: Configuration, trust_clock: bool, logging: Logging) -> Result<Self, RunError> {
         rlimits::adjust();
         let settings = Arc::new(configuration.settings());
         let listen = &settings.listen;
@@ -131,7 +131,7 @@ impl Sidecar {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let generator: Arc<dyn Generator> = Arc::new(OsGenerator);
-        let (store, user_key) = open_store(&settings.store, &clock, &generator).await?;
+        let (store, user_key) = open_store(&settings.store, &clock, &generator, trust_clock).await?;
         let metrics = Arc::new(Metrics::with_user_key(&build_info(&*store), &user_key));
         metrics.config_loaded(clock.wall());
         metrics.config_hash(config::live_hash(&settings));
@@ -262,11 +262,13 @@ async fn open_store(
     settings: &StoreSettings,
     clock: &Arc<dyn Clock>,
     generator: &Arc<dyn Generator>,
+    trust_clock: bool,
 ) -> Result<(Arc<dyn Store>, [u8; 32]), RunError> {
     let StoreSettings::Embedded { path } = settings.clone();
     let (now, generator) = (clock.now().at, Arc::clone(generator));
     let opening = tokio::task::spawn_blocking(move || {
-        let store = EmbeddedStore::open(&path, now, Arc::clone(&generator))?;
+        let options = Options { trust_clock, ..Options::default() };
+        let store = EmbeddedStore::open_with(&path, now, Arc::clone(&generator), options)?;
         Ok::<_, RunError>((Arc::new(store) as Arc<dyn Store>, user_key::keep(&path, &*generator)))
     });
     opening.await.map_err(|error| RunError::Internal(format!("opening the store has failed: {error}")))?

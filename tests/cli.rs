@@ -4,11 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sessgate::clock::{Clock, SystemClock};
 use sessgate::config::settings::Address;
+use sessgate::session::OsGenerator;
+use sessgate::store::embedded::EmbeddedStore;
+use sessgate::store::{CreateLimits, Store};
 
 use crate::support::once::Ended;
+use crate::support::sessions::{session, terms};
 use crate::support::sidecar::{Place, Sidecar};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,6 +152,25 @@ fn schema_prints_the_schema_of_every_key() {
         }
     }
     assert_eq!(schema["additionalProperties"], false, "a misspelt key is an error");
+}
+
+#[tokio::test]
+async fn a_clock_far_behind_the_store_is_refused_unless_it_is_said_to_be_right() {
+    let place = Place::new("");
+    let later = SystemClock::new().now().at + Duration::from_secs(2 * 86_400);
+    let store = EmbeddedStore::open(place.store_path(), later, Arc::new(OsGenerator)).unwrap();
+    store.create(session(1, Some("ada"), later), CreateLimits::default(), terms(later)).await.unwrap();
+    store.close().await;
+    let told = place.once(["run"]).expect(74).err;
+    assert!(told.contains("set the clock") && told.contains("`--trust-clock`"), "{told}");
+    for arguments in [&["--trust-clock"][..], &["run", "--trust-clock"]] {
+        let mut child = place.command().args(arguments).spawn().expect("the program starts");
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let served = log.any(|line| line.contains("serving api="));
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        assert!(served, "{arguments:?}");
+    }
 }
 
 /// Runs the program here without a file, and shows `each` line that it logs, until that says to end it. What it has logged.

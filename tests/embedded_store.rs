@@ -20,7 +20,11 @@ use crate::support::stores::open_embedded;
 const DATABASE: &str = "sessgate.db";
 
 fn try_open(path: &Path, now: Timestamp) -> Result<EmbeddedStore, OpenError> {
-    let options = Options { reserve_bytes: 64 * 1024, ..Options::default() };
+    open_as_told(path, now, false)
+}
+
+fn open_as_told(path: &Path, now: Timestamp, trust_clock: bool) -> Result<EmbeddedStore, OpenError> {
+    let options = Options { reserve_bytes: 64 * 1024, trust_clock, ..Options::default() };
     EmbeddedStore::open_with(path, now, Arc::new(SeededGenerator::default()), options)
 }
 
@@ -202,7 +206,7 @@ async fn a_clock_that_was_ahead_leaves_no_immortal_session() {
     store.end(Whom::Key(key(4)), EndReason::Admin, 1, terms(START + year)).await.unwrap();
     store.close().await;
 
-    let store = try_open(directory.path(), START).unwrap();
+    let store = open_as_told(directory.path(), START, true).unwrap();
     for n in [1, 2] {
         let stored = store.load(key(n)).await.unwrap().unwrap();
         assert_eq!((stored.session.created_at, stored.last_activity), (START, START));
@@ -211,6 +215,33 @@ async fn a_clock_that_was_ahead_leaves_no_immortal_session() {
     assert_eq!(store.claim_due(false, 9, terms(minutes(60))).await.unwrap().len(), 2);
     assert_eq!(store.take_notices(minutes(0), 9).await.unwrap().len(), 1);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_behind_is_doubted_and_nobody_is_logged_out() {
+    let day = Duration::from_secs(86_400);
+    for own in [false, true] {
+        let directory = tempdir().unwrap();
+        let store = open_embedded(directory.path());
+        let mut new = session(1, Some("ann"), START);
+        new.session.idle_timeout = own.then(|| Timeout::of(MINUTE));
+        store.create(new, CreateLimits::default(), terms(START)).await.unwrap();
+        store.close().await;
+
+        let error = try_open(directory.path(), START - 400 * day).err().expect("it must not open");
+        assert!(matches!(error, OpenError::ClockBehind { newest: START, .. }), "{error:?}");
+        let told = error.to_string();
+        assert!(told.contains("the clock says 2025-12-11T") && told.contains("set the clock"), "{told}");
+        assert!(told.contains("`--trust-clock`"), "{told}");
+        // With the clock set, everything is as it was.
+        let store = try_open(directory.path(), START).unwrap();
+        assert_eq!(store.load(key(1)).await.unwrap().unwrap().last_activity, START);
+        store.close().await;
+        // A day is no reason to stay away.
+        let store = try_open(directory.path(), START - day).unwrap();
+        assert_eq!(store.load(key(1)).await.unwrap().unwrap().last_activity, START - day);
+        store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,7 +279,7 @@ async fn concurrent_commands_share_commits_and_a_bad_one_fails_alone() {
 #[tokio::test]
 async fn a_full_outbox_drops_the_oldest_and_counts_them() {
     let directory = tempdir().unwrap();
-    let options = Options { max_notices: 3, reserve_bytes: 64 * 1024 };
+    let options = Options { max_notices: 3, reserve_bytes: 64 * 1024, ..Options::default() };
     let generator = Arc::new(SeededGenerator::default());
     let store = EmbeddedStore::open_with(directory.path(), START, generator, options).unwrap();
     for n in 1..=5 {

@@ -53,7 +53,16 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    #[command(flatten)]
     file: ConfigFile,
+    /// Start even if the clock is more than a day behind what is stored; times ahead of it are taken for now
+    #[arg(long)]
+    trust_clock: bool,
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -66,7 +75,7 @@ struct ConfigFile {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar (what happens without a command, too)
-    Run(ConfigFile),
+    Run(Run),
     /// Validate the configuration and print every problem with its place
     Check(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors
@@ -101,8 +110,8 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        None => run(&arguments.file),
-        Some(Command::Run(file)) => run(&file),
+        None => run(&arguments.run),
+        Some(Command::Run(asked)) => run(&asked),
         Some(Command::Check(file)) => check(&file),
         Some(Command::Schema) => {
             say(&format!("{:#}\n", config::schema()));
@@ -139,8 +148,8 @@ fn refuse(problems: &Problems) -> Exit {
     Exit::Configuration
 }
 
-fn run(file: &ConfigFile) -> Exit {
-    let configuration = match Configuration::read(file.config.as_deref()) {
+fn run(asked: &Run) -> Exit {
+    let configuration = match Configuration::read(asked.file.config.as_deref()) {
         Ok(configuration) => configuration,
         Err(problems) => return refuse(&problems),
     };
@@ -149,11 +158,11 @@ fn run(file: &ConfigFile) -> Exit {
         let file = configuration.path.display();
         tracing::info!("there is no {file}: running on the documented defaults; the file is read when it appears");
     }
-    with_runtime(serve(configuration, logging))
+    with_runtime(serve(configuration, asked.trust_clock, logging))
 }
 
-async fn serve(configuration: Configuration, logging: Logging) -> Exit {
-    match serve_until_told(configuration, logging).await {
+async fn serve(configuration: Configuration, trust_clock: bool, logging: Logging) -> Exit {
+    match serve_until_told(configuration, trust_clock, logging).await {
         Ok(()) => Exit::Clean,
         Err(error) => {
             tracing::error!("{error}");
@@ -166,11 +175,11 @@ async fn serve(configuration: Configuration, logging: Logging) -> Exit {
     }
 }
 
-async fn serve_until_told(configuration: Configuration, logging: Logging) -> Result<(), RunError> {
+async fn serve_until_told(configuration: Configuration, trust_clock: bool, logging: Logging) -> Result<(), RunError> {
     let listen = |kind| signal(kind).map_err(|source| RunError::System { doing: "listening for signals", source });
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let mut hangup = listen(SignalKind::hangup())?;
-    let sidecar = Sidecar::start(configuration, logging).await?;
+    let sidecar = Sidecar::start(configuration, trust_clock, logging).await?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

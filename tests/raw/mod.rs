@@ -71,7 +71,7 @@ pub struct Keys {
 }
 
 fn open(directory: &TempDir, now: Timestamp) -> EmbeddedStore {
-    let options = Options { reserve_bytes: 64 * 1024, ..Options::default() };
+    let options = Options { reserve_bytes: 64 * 1024, trust_clock: true, ..Options::default() };
     EmbeddedStore::open_with(directory.path(), now, Arc::new(SeededGenerator::default()), options).unwrap()
 }
 

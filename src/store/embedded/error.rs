@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 use super::schema;
+use crate::clock::Timestamp;
 use crate::store::StoreError;
 
 /// Why the store cannot be opened. Each message says what to do about it.
@@ -52,6 +53,18 @@ pub enum OpenError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// The clock lies far behind what is stored, so it is not to be trusted.
+    #[error(
+        "the clock says {now}, but {path} holds a session that was used at {newest}; set the clock. If it is right and was wrong then, start once with `--trust-clock`, which takes all times ahead of it for now"
+    )]
+    ClockBehind {
+        /// The file.
+        path: PathBuf,
+        /// What the clock says.
+        now: Timestamp,
+        /// The latest use of a session.
+        newest: Timestamp,
     },
     /// The system has no thread or descriptor left, or SQLite failed in another way.
     #[error("cannot open {path}: {reason}")]

@@ -58,11 +58,13 @@ pub struct Options {
     pub max_notices: u64,
     /// Bytes of disk kept back so that sessions can be ended on a full one.
     pub reserve_bytes: u64,
+    /// Whether the clock is right even if it is more than a day behind the latest use of a session.
+    pub trust_clock: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_notices: MAX_NOTICES, reserve_bytes: RESERVE_BYTES }
+        Self { max_notices: MAX_NOTICES, reserve_bytes: RESERVE_BYTES, trust_clock: false }
     }
 }
 
@@ -88,10 +90,11 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in a directory, making both if need be. Blocks, for about a second a million sessions.
     ///
-    /// `now` is the clock's time: stored times far ahead of it are corrected, see `schema::correct_times`.
+    /// `now` is the clock's time: stored times ahead of it are corrected, see `schema::correct_times`.
     ///
     /// # Errors
-    /// If the directory cannot be used or is in use, or if its database is not ours, too new or damaged.
+    /// If the directory cannot be used or is in use, if its database is not ours, too new or damaged, or if the clock is
+    /// more than a day behind it.
     pub fn open(path: &Path, now: Timestamp, generator: Arc<dyn Generator>) -> Result<Self, OpenError> {
         Self::open_with(path, now, generator, Options::default())
     }
@@ -110,11 +113,11 @@ impl EmbeddedStore {
         let database = directory.file(DATABASE);
         directory.secure(&database)?;
         let mut reserve = Reserve::keep(directory.file("reserve"), options.reserve_bytes);
-        let (conn, ledger) = match load(&database, now) {
+        let (conn, ledger) = match load(&database, now, options.trust_clock) {
             // Replaying the log of a crash, or a migration, may need the room that is kept back.
             Err(OpenError::Failed { .. } | OpenError::Directory { .. }) if !reserve.is_spent() => {
                 reserve.spend();
-                load(&database, now)?
+                load(&database, now, options.trust_clock)?
             }
             outcome => outcome?,
         };
@@ -169,8 +172,15 @@ impl EmbeddedStore {
     }
 }
 
-fn load(database: &Path, now: Timestamp) -> Result<(rusqlite::Connection, ledger::Ledger), OpenError> {
+fn load(
+    database: &Path,
+    now: Timestamp,
+    trust_clock: bool,
+) -> Result<(rusqlite::Connection, ledger::Ledger), OpenError> {
     let conn = schema::open_writer(database)?;
+    if !trust_clock {
+        schema::doubt_clock(&conn, database, now)?;
+    }
     let sqlite = |error: rusqlite::Error| OpenError::from_sqlite(database.to_owned(), &error);
     let corrected = schema::correct_times(&conn, now).map_err(sqlite)?;
     outbox::release(&conn, now).map_err(sqlite)?;

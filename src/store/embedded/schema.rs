@@ -43,6 +43,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far a stored time may lie ahead of the clock; beyond, the clock was set back since, and the time is not true.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
+/// How far the latest use may lie ahead of the clock until the clock is doubted instead: beyond what a wrong time zone
+/// does, and less than a clock is behind that starts at some fixed date.
+const CLOCK_DOUBT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Rows corrected in one transaction, which keeps the write-ahead log small.
 const CORRECTIONS: i64 = 10_000;
 
@@ -116,6 +120,22 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
 /// Writes a page without changing it.
 pub(super) fn rewrite_version(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", VERSION)
+}
+
+/// Insists that `now` is not so far behind the sessions' times that they were all corrected to times long ago: as soon
+/// as the clock were right again, they would all be over.
+pub(super) fn doubt_clock(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), OpenError> {
+    let sqlite = |error: rusqlite::Error| OpenError::from_sqlite(path.to_owned(), &error);
+    for latest in [
+        "SELECT max(last_activity) FROM sessions INDEXED BY activity WHERE idle_ms IS NULL",
+        "SELECT max(last_activity) FROM sessions INDEXED BY own_activity WHERE idle_ms IS NOT NULL",
+    ] {
+        let newest = conn.query_row(latest, [], |row| row.get::<_, Option<i64>>(0)).map_err(sqlite)?;
+        if let Some(newest) = newest.map(Timestamp::from_millis).filter(|newest| *newest > now + CLOCK_DOUBT) {
+            return Err(OpenError::ClockBehind { path: path.to_owned(), now, newest });
+        }
+    }
+    Ok(())
 }
 
 /// Corrects times that lie ahead of `now`, so that a clock that was wrong and has been set back leaves no session
