@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sessgate::config::settings::Settings;
+use sessgate::config::settings::{Hook, HookUrl, Settings};
 use sessgate::gateway::api::{CreateRequest, Slide};
 use sessgate::gateway::{Gateway, GatewayError, MemoryLookUp};
 use sessgate::session::{Capacity, OnExcess, SessionKey};
@@ -314,4 +314,26 @@ async fn a_changed_creation_rate_holds_for_the_next_request() {
     assert!(matches!(fixture.gateway.create(from(1)).await, Err(GatewayError::CreationRate { .. })));
     fixture.reload(|settings| settings.limits.creation_per_ip = None);
     assert!(fixture.gateway.create(from(1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn notices_that_wait_when_the_hook_is_turned_off_go_by_their_age() {
+    let fixture = TestGateway::with(|settings| {
+        let url = HookUrl::new("http://127.0.0.1:9/ended", "http://127.0.0.1:9/ended");
+        settings.hooks.session_closed = Some(Hook { url, secret: None, timeout: MINUTE, max_attempts: 1 });
+        settings.hooks.max_age = MINUTE * 10;
+    });
+    let queued = async || fixture.store.notices().await.expect("a store").queued;
+    fixture.log_in("ada", 1).await;
+    fixture.gateway.revoke_user(user("ada")).await.expect("a store");
+    fixture.clock.advance(MINUTE * 10);
+    fixture.gateway.keep_up().await;
+    assert_eq!(queued().await, 1, "with a hook it is for an attempt to give it up");
+    fixture.reload(|settings| (settings.hooks.session_closed, settings.hooks.max_age) = (None, MINUTE * 11));
+    fixture.gateway.keep_up().await;
+    assert_eq!(queued().await, 1, "it may still be told");
+    fixture.clock.advance(MINUTE);
+    fixture.gateway.keep_up().await;
+    assert_eq!(queued().await, 0);
+    assert_eq!(fixture.figure("sessgate_hook_deliveries_total{result=\"dropped\"}"), 1);
 }

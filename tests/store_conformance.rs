@@ -69,6 +69,7 @@ on_every_store! {
     a_listing_pages_by_creation
     figures_say_what_is_held
     notices_are_taken_leased_and_settled
+    notices_are_dropped_for_their_age
     without_a_hook_no_notice_is_kept
     a_trial_changes_nothing
     a_closed_store_is_unavailable
@@ -394,6 +395,20 @@ async fn notices_are_taken_leased_and_settled(store: &dyn Store) {
     assert_eq!((retaken[0].id, retaken[0].attempts), (session(3, None, START).session.id, 0));
     let retried = store.take_notices(later, 10).await.unwrap();
     assert!(retried.iter().any(|notice| notice.event_id == first[1].event_id && notice.attempts == 1), "{retried:?}");
+}
+
+async fn notices_are_dropped_for_their_age(store: &dyn Store) {
+    for n in 1..=4 {
+        put(store, session(n, Some("ann"), START)).await;
+        store.end(Whom::Key(key(n)), EndReason::Revoked, 1, terms(minutes(n))).await.unwrap();
+    }
+    assert_eq!(store.drop_notices(START, 10).await.unwrap(), 0, "they are younger");
+    let taken = store.take_notices(minutes(5), 1).await.unwrap();
+    assert_eq!(store.drop_notices(minutes(3), 2).await.unwrap(), 2, "no more than asked for, also if one is taken");
+    assert_eq!(store.drop_notices(minutes(3), 10).await.unwrap(), 1);
+    store.settle_notices(vec![(taken[0].event_id, Settlement::Remove)]).await.unwrap();
+    assert_eq!(store.notices().await.unwrap(), Waiting { queued: 1, overflowed: 0 });
+    assert_eq!(store.take_notices(minutes(5), 10).await.unwrap()[0].at, minutes(4));
 }
 
 async fn without_a_hook_no_notice_is_kept(store: &dyn Store) {

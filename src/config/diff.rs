@@ -8,9 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::effective;
 use super::env::escape;
-use super::keys::{
-    FORMATS, HOOK_ATTEMPTS, HOOK_MAX_AGE, HOOK_TIMEOUT, LOG_FORMATS, LOG_LEVELS, ON_EXCESS, ON_STALE, USER_LABELS,
-};
+use super::keys::{FORMATS, HOOK_ATTEMPTS, HOOK_TIMEOUT, LOG_FORMATS, LOG_LEVELS, ON_EXCESS, ON_STALE, USER_LABELS};
 use super::kinds::Kind;
 use super::settings::{
     CreationRate, Hook, HookUrl, Hooks, LeaseLimits, LifetimeSettings, Limits, Listen, Log, RedisDoor, Secret,
@@ -163,21 +161,21 @@ fn limit_entries(limits: &Limits) -> [Entry<'_>; 13] {
     ]
 }
 
-/// While no URL turns the hook on, its other keys have no effect and show their defaults.
+/// While no URL turns the hook on, its other keys but the age have no effect and show their defaults.
 fn hook_entries(hooks: &Hooks) -> [Entry<'_>; 5] {
-    let Hooks { session_closed } = hooks;
-    let (url, signed_with, timeout, max_attempts, max_age) = match session_closed {
-        Some(Hook { url, secret, timeout, max_attempts, max_age }) => {
-            (Shown::Url(url), secret.as_ref(), *timeout, *max_attempts, *max_age)
+    let Hooks { session_closed, max_age } = hooks;
+    let (url, signed_with, timeout, max_attempts) = match session_closed {
+        Some(Hook { url, secret, timeout, max_attempts }) => {
+            (Shown::Url(url), secret.as_ref(), *timeout, *max_attempts)
         }
-        None => (Shown::Plain(Json::Null), None, HOOK_TIMEOUT, HOOK_ATTEMPTS, HOOK_MAX_AGE),
+        None => (Shown::Plain(Json::Null), None, HOOK_TIMEOUT, HOOK_ATTEMPTS),
     };
     [
         Entry { path: "hooks.session_closed.url", class: Class::Live, value: url },
         Entry { path: "hooks.session_closed.secret_file", class: Class::Live, value: secret(signed_with) },
         live("hooks.session_closed.timeout", json!(show_duration(timeout))),
         live("hooks.session_closed.max_attempts", json!(max_attempts)),
-        live("hooks.session_closed.max_age", json!(show_duration(max_age))),
+        live("hooks.session_closed.max_age", json!(show_duration(*max_age))),
     ]
 }
 

@@ -151,13 +151,13 @@ fn listen(listen: &mut Section<'_, '_>) -> Listen {
         own_redis_password: listen.key(
             "redis_password_file",
             "The file with the password of the Redis door; null: the key of `api_key_file` is its password.",
-            &Nullable(SecretFileKind),
+            &Nullable(SecretFileKind { signs: false }),
             None,
         ),
         api_key: listen.key(
             "api_key_file",
             "The file with the key that callers must present; required for any door bound beyond loopback.",
-            &Nullable(SecretFileKind),
+            &Nullable(SecretFileKind { signs: false }),
             None,
         ),
         event_loops: listen
@@ -373,11 +373,9 @@ fn session_rule(rule: &mut Section<'_, '_>) -> Option<SessionRule> {
 pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// See [`HOOK_TIMEOUT`]. So many that it is the age that decides, however short the waits come out.
 pub(super) const HOOK_ATTEMPTS: u32 = 50;
-/// See [`HOOK_TIMEOUT`].
-pub(super) const HOOK_MAX_AGE: Duration = DAY;
 
 fn hooks(hooks: &mut Section<'_, '_>) -> Hooks {
-    let session_closed = hooks.section("session_closed", "Told of every session that ends.", |hook| {
+    let (session_closed, max_age) = hooks.section("session_closed", "Told of every session that ends.", |hook| {
         let url = hook.key(
             "url",
             "The app's endpoint, `http` or `https`, without credentials; null: nobody is told.",
@@ -387,7 +385,7 @@ fn hooks(hooks: &mut Section<'_, '_>) -> Hooks {
         let secret = hook.key(
             "secret_file",
             "The file with the secret that notices are signed with; null: they are not.",
-            &Nullable(SecretFileKind),
+            &Nullable(SecretFileKind { signs: true }),
             None,
         );
         let timeout = hook.key(
@@ -403,9 +401,9 @@ fn hooks(hooks: &mut Section<'_, '_>) -> Hooks {
             "max_age",
             "How old a notice may get before it is dropped.",
             &DurationKind { min: SECOND, max: 30 * DAY },
-            HOOK_MAX_AGE,
+            DAY,
         );
-        url.map(|url| Hook { url, secret, timeout, max_attempts, max_age })
+        (url.map(|url| Hook { url, secret, timeout, max_attempts }), max_age)
     });
-    Hooks { session_closed }
+    Hooks { session_closed, max_age }
 }

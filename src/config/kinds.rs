@@ -347,7 +347,10 @@ impl Kind for ValuePathKind {
 }
 
 /// The secret in the file of that path.
-pub struct SecretFileKind;
+pub struct SecretFileKind {
+    /// Whether it is one that notices are signed with.
+    pub signs: bool,
+}
 
 impl Kind for SecretFileKind {
     type Value = Secret;
@@ -358,7 +361,11 @@ impl Kind for SecretFileKind {
 
     fn read(&self, scalar: &Scalar<'_>) -> Result<Secret, Fault> {
         check_path(scalar.text)?;
-        Ok(files::read_secret(scalar.text.as_ref())?)
+        let secret = files::read_secret(scalar.text.as_ref())?;
+        if self.signs && secret.signing_key().is_none() {
+            return Err("begins with `whsec_`, and what follows is not base64".into());
+        }
+        Ok(secret)
     }
 
     /// Only what can be nothing but a path is shown. A secret that somebody typed here may well hold a `/`, as base64 does.

@@ -1,10 +1,14 @@
 //! The configuration as the program uses it: validated, in its own types, nothing left to check.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::session::identity::Rule;
 use crate::session::{Capacity, Lifetimes, UserLimits, glob};
@@ -104,6 +108,16 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+
+    /// The key to sign with. A secret that starts with `whsec_` is base64 after it, as Standard Webhooks writes secrets;
+    /// any other is taken as it is. `None`: it is no base64.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<Cow<'_, [u8]>> {
+        match self.0.strip_prefix(b"whsec_") {
+            Some(encoded) => STANDARD.decode(encoded).ok().map(Cow::Owned),
+            None => Some(Cow::Borrowed(&self.0)),
+        }
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -183,6 +197,8 @@ pub struct LeaseLimits {
 pub struct Hooks {
     /// Told when a session ends; `None`: nobody is.
     pub session_closed: Option<Hook>,
+    /// How old a notice may get, also when there is no hook any more.
+    pub max_age: Duration,
 }
 
 /// An HTTP endpoint of the app.
@@ -196,8 +212,6 @@ pub struct Hook {
     pub timeout: Duration,
     /// How often a notice is tried.
     pub max_attempts: u32,
-    /// How old a notice may get.
-    pub max_age: Duration,
 }
 
 /// An `http` or `https` URL. Parts of it may come from the environment and be secret, so it shows itself as it was

@@ -27,6 +27,8 @@ const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LAST_WAIT: Duration = Duration::from_secs(3600);
+/// Notices that are dropped for their age in one step of the store.
+const DROPPED_AT_ONCE: usize = 1_000;
 /// How often the outbox is looked at when nothing new comes in.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -100,12 +102,30 @@ impl Gateway {
         Ok(())
     }
 
+    /// Drops notices for their age where there is no hook any more, and so no attempt that would.
+    pub(super) async fn drop_old_notices(&self) -> Result<(), StoreError> {
+        let settings = self.settings.load_full();
+        if settings.hooks.session_closed.is_some() {
+            return Ok(());
+        }
+        let until = self.now() - settings.hooks.max_age;
+        let dropped = self.timed(StoreOp::Upkeep, self.store.drop_notices(until, DROPPED_AT_ONCE)).await?;
+        if dropped > 0 {
+            self.metrics.hooks_dropped(dropped);
+            tracing::error!(
+                notices = dropped,
+                "there is no hook any more: old notices were dropped; see hooks.session_closed"
+            );
+        }
+        Ok(())
+    }
+
     async fn attempt(&self, notice: Notice, hook: &Hook) -> (EventId, Settlement) {
         let started = Instant::now();
         let outcome = self.post(&notice, hook).await;
         let now = self.now();
         let attempts = notice.attempts + 1;
-        let over = attempts >= hook.max_attempts || now.since(notice.at) >= hook.max_age;
+        let over = attempts >= hook.max_attempts || now.since(notice.at) >= self.settings().hooks.max_age;
         let (result, settlement) = match &outcome {
             Ok(()) => (HookResult::Ok, Settlement::Remove),
             Err(_) if over => (HookResult::Dropped, Settlement::Remove),
@@ -169,13 +189,10 @@ fn body_of(notice: &Notice) -> String {
     .to_string()
 }
 
-/// The signature header: `v1,` and the base64 of the HMAC. A secret that starts with `whsec_` is base64 after it, as
-/// the standard writes secrets; any other is taken as it is.
+/// The signature header: `v1,` and the base64 of the HMAC.
 fn sign(secret: &Secret, event: &str, timestamp: i64, body: &str) -> String {
-    let key = match secret.expose().strip_prefix(b"whsec_").map(|encoded| STANDARD.decode(encoded)) {
-        Some(Ok(decoded)) => decoded,
-        _ => secret.expose().to_vec(),
-    };
+    // The configuration takes no secret without one.
+    let key = secret.signing_key().unwrap_or_else(|| secret.expose().into());
     // HMAC takes a key of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
     mac.update(format!("{event}.{timestamp}.").as_bytes());
@@ -191,10 +208,10 @@ mod tests {
     #[test]
     fn by_default_a_notice_is_given_up_for_its_age_and_not_for_its_attempts() {
         let settings = config::parse("hooks: { session_closed: { url: http://app/ } }", "f", &|_| None).unwrap();
-        let hook = settings.hooks.session_closed.unwrap();
+        let (hook, max_age) = (settings.hooks.session_closed.unwrap(), settings.hooks.max_age);
         for random in [0, u8::MAX] {
             let waited: Duration = (1..hook.max_attempts).map(|attempts| wait(attempts, random)).sum();
-            assert!(waited > hook.max_age, "{waited:?} with {random}");
+            assert!(waited > max_age, "{waited:?} with {random}");
         }
         assert_eq!((wait(1, 0), wait(12, 0), wait(13, 0)), (FIRST_WAIT, 2_048 * FIRST_WAIT, LAST_WAIT));
     }

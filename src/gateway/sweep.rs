@@ -162,6 +162,9 @@ impl Gateway {
                 "the outbox is full: the oldest notices were dropped; see hooks.session_closed"
             );
         }
+        if waiting.queued > 0 {
+            self.drop_old_notices().await?;
+        }
         let figures = self.refresh_figures().await?;
         let limits = self.settings().limits.stored;
         let clean_up = self.upkeep.lock().ok().and_then(|mut upkeep| {

@@ -323,6 +323,9 @@ pub trait Store: Send + Sync + 'static {
     /// Settles notices that were taken.
     async fn settle_notices(&self, settled: Vec<(EventId, Settlement)>) -> Result<(), StoreError>;
 
+    /// Looks at the oldest notices, at most `max`, and drops those from `until` or before. How many.
+    async fn drop_notices(&self, until: Timestamp, max: usize) -> Result<u64, StoreError>;
+
     /// How many notices wait, and how many were dropped since the start because more than [`MAX_NOTICES`] waited.
     async fn notices(&self) -> Result<Waiting, StoreError>;
 

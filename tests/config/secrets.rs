@@ -86,6 +86,27 @@ fn secret_files() {
 }
 
 #[test]
+fn a_secret_that_signs_is_base64_if_it_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let outcome = |secret: &str| {
+        fs::write(&path, secret).unwrap();
+        let settings =
+            parse(&format!("hooks:\n  session_closed: {{ url: 'http://a/', secret_file: {} }}", path.display()))?;
+        let secret = settings.hooks.session_closed.unwrap().secret.unwrap();
+        Ok(secret.signing_key().unwrap().into_owned())
+    };
+    assert_eq!(outcome("whsec_AAEC\n"), Ok(vec![0, 1, 2]));
+    assert_eq!(outcome("not base64!!\n"), Ok(b"not base64!!".to_vec()));
+    for secret in ["whsec_not base64!!", "whsec_AAE", "whsec_AAEC\n\n"] {
+        let told = "begins with `whsec_`, and what follows is not base64";
+        let told = format!("f:2:52: `hooks.session_closed.secret_file`: `{}` {told}", path.display());
+        assert_eq!(outcome(secret), Err(told));
+    }
+    assert_eq!(parse(&format!("listen: {{ api_key_file: {} }}", path.display())).err(), None, "that signs nothing");
+}
+
+#[test]
 fn a_door_beyond_loopback_needs_a_key() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key");

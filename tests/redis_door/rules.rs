@@ -209,8 +209,7 @@ async fn a_late_save_is_dropped_and_who_has_read_nothing_may_begin_anew() {
 async fn whom_the_app_logs_out_everywhere_stays_out_until_a_new_login() {
     let (gateway, door) = open(|settings| {
         let url = HookUrl::new("http://127.0.0.1:9/ended", "http://127.0.0.1:9/ended");
-        settings.hooks.session_closed =
-            Some(Hook { url, secret: None, timeout: SECOND, max_attempts: 1, max_age: Duration::from_secs(3_600) });
+        settings.hooks.session_closed = Some(Hook { url, secret: None, timeout: SECOND, max_attempts: 1 });
     });
     let mut client = door.connect();
     log_in(&mut client, "a", "ann");

@@ -216,6 +216,10 @@ impl Store for FaultyStore {
         self.call(Op::Other, self.inner.settle_notices(settled)).await
     }
 
+    async fn drop_notices(&self, until: Timestamp, max: usize) -> Result<u64, StoreError> {
+        self.call(Op::Other, self.inner.drop_notices(until, max)).await
+    }
+
     async fn notices(&self) -> Result<Waiting, StoreError> {
         self.call(Op::Other, self.inner.notices()).await
     }

@@ -423,6 +423,13 @@ impl Store for ModelStore {
         Ok(())
     }
 
+    async fn drop_notices(&self, until: Timestamp, max: usize) -> Result<u64, StoreError> {
+        let mut state = self.open()?;
+        let old = |(notice, _): &mut (Notice, Timestamp)| notice.at <= until;
+        let oldest = state.outbox.len().min(max);
+        Ok(state.outbox.extract_if(..oldest, old).count() as u64)
+    }
+
     async fn notices(&self) -> Result<Waiting, StoreError> {
         let state = self.open()?;
         Ok(Waiting { queued: state.outbox.len() as u64, overflowed: state.overflowed })

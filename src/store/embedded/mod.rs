@@ -282,6 +282,10 @@ impl Store for EmbeddedStore {
         self.write(0, move |steps| outbox::settle(&steps.conn, &mut steps.ledger, &settled)).await
     }
 
+    async fn drop_notices(&self, until: Timestamp, max: usize) -> Result<u64, StoreError> {
+        self.write(0, move |steps| outbox::drop_old(&steps.conn, &mut steps.ledger, until, max)).await
+    }
+
     async fn notices(&self) -> Result<Waiting, StoreError> {
         self.write(0, move |steps| Ok(steps.ledger.outbox())).await
     }

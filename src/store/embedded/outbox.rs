@@ -11,6 +11,7 @@ use crate::store::{NOTICE_LEASE, Notice, Settlement, Waiting};
 const ADD: &str = "INSERT INTO outbox (event_id, session_id, user, reason, at, attempts, next_at) \
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)";
 const DROP_OLDEST: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?1)";
+const DROP_OLD: &str = "DELETE FROM outbox WHERE at <= ?1 AND seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?2)";
 /// The order is that in which notices became due. For those never tried it is the order in which sessions ended;
 /// one that failed queues up again behind those that waited longer. So a take costs what it takes, however many wait.
 const DUE: &str = "SELECT seq, event_id, session_id, user, reason, at, attempts FROM outbox INDEXED BY outbox_due \
@@ -72,6 +73,14 @@ pub(super) fn settle(
     let before = ledger.outbox();
     ledger.set_outbox(Waiting { queued: before.queued - removed, ..before });
     Ok(())
+}
+
+/// Drops those of the oldest `max` that are from `until` or before.
+pub(super) fn drop_old(conn: &Connection, ledger: &mut Ledger, until: Timestamp, max: usize) -> rusqlite::Result<u64> {
+    let dropped = conn.prepare_cached(DROP_OLD)?.execute((until.as_millis(), number(max)))? as u64;
+    let before = ledger.outbox();
+    ledger.set_outbox(Waiting { queued: before.queued - dropped, ..before });
+    Ok(dropped)
 }
 
 /// Makes due what an earlier process had taken and not settled, when a file has just been opened: this process alone
