@@ -320,7 +320,7 @@ fn leases(leases: &mut Section<'_, '_>) -> LeaseLimits {
         ),
         tracked_users: leases.key(
             "tracked_users",
-            "Users tracked at once; the least recently seen is forgotten.",
+            "Users tracked at once; the least recently seen is forgotten, first who holds none.",
             &CountKind { min: 1, max: 10_000_000 },
             50_000,
         ),

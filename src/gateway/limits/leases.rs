@@ -20,17 +20,28 @@ pub(in crate::gateway) struct Leases {
 #[derive(Default)]
 struct Table {
     users: HashMap<UserName, Held>,
-    /// Users by their last request, the oldest first: who is forgotten next.
-    by_use: BTreeSet<(Timestamp, UserName)>,
+    /// Who is forgotten next: users without leases first, and of those the longest unused.
+    by_use: BTreeSet<Place>,
     owners: HashMap<LeaseId, UserName>,
     /// Leases by the time at which they end by themselves.
     by_end: BTreeSet<(Timestamp, LeaseId)>,
+    /// Leases that ended because their user was forgotten, and that nobody has counted yet.
+    forgotten: u64,
 }
+
+/// Whether a user holds leases, the last request, and who it is.
+type Place = (bool, Timestamp, UserName);
 
 struct Held {
     used_at: Timestamp,
     /// Each lease and its end; a handful a user.
     leases: Vec<(LeaseId, Timestamp)>,
+}
+
+impl Held {
+    fn place(&self, user: &UserName) -> Place {
+        (!self.leases.is_empty(), self.used_at, user.clone())
+    }
 }
 
 impl Leases {
@@ -47,19 +58,20 @@ impl Leases {
     ) -> Result<Lease, GatewayError> {
         let mut table = self.table();
         table.used(user, limits, now);
-        let held = table.users.get_mut(user).map(|held| &mut held.leases);
-        let Some(leases) = held else { return Err(GatewayError::NotFound) };
+        let Some(Held { leases, .. }) = table.users.get(user) else { return Err(GatewayError::NotFound) };
         let limit = limits.per_user.unwrap_or(UNLIMITED);
         if leases.len() >= limit as usize {
             let first_end = leases.iter().map(|(_, end)| *end).min().unwrap_or(now);
             return Err(GatewayError::LeaseLimit { limit, retry_after: first_end.since(now) });
         }
         let expires_at = now + limits.ttl;
-        leases.push((id, expires_at));
-        let in_use = count(leases);
+        let in_use = table.change(user, |held| {
+            held.leases.push((id, expires_at));
+            count(&held.leases)
+        });
         table.owners.insert(id, user.clone());
         table.by_end.insert((expires_at, id));
-        Ok(Lease { id, expires_at, in_use, limit: limits.per_user })
+        Ok(Lease { id, expires_at, in_use: in_use.unwrap_or(0), limit: limits.per_user })
     }
 
     /// Extends a lease by the whole `ttl` from `now`.
@@ -93,16 +105,17 @@ impl Leases {
         if self.table().remove(id) { Ok(()) } else { Err(GatewayError::NotFound) }
     }
 
-    /// Ends leases whose time is over and forgets users unused for `track_for`. How many leases ended.
+    /// Ends leases whose time is over and forgets users without any, unused for `track_for`. How many leases ended, those
+    /// of users who were forgotten to make room included.
     pub(in crate::gateway) fn expire(&self, limits: &LeaseLimits, now: Timestamp) -> u64 {
         let mut table = self.table();
-        let mut ended = 0;
+        let mut ended = std::mem::take(&mut table.forgotten);
         while let Some((_, id)) = table.by_end.first().filter(|(end, _)| *end <= now).copied() {
             table.remove(id);
             ended += 1;
         }
-        while let Some((_, user)) = table.by_use.first().filter(|(used, _)| now.since(*used) >= limits.track_for) {
-            let user = user.clone();
+        let is_over = |(holds, used, _): &&Place| !holds && now.since(*used) >= limits.track_for;
+        while let Some((.., user)) = table.by_use.first().filter(is_over).cloned() {
             table.forget(&user);
         }
         ended
@@ -119,24 +132,34 @@ impl Leases {
 }
 
 impl Table {
-    /// Notes a request of `user`, and makes room for a new user by forgetting whoever was longest unused.
+    /// Notes a request of `user`, and makes room for a new user by forgetting whoever is next.
     fn used(&mut self, user: &UserName, limits: &LeaseLimits, now: Timestamp) {
-        if let Some(held) = self.users.get_mut(user) {
-            let before = std::mem::replace(&mut held.used_at, now);
-            self.by_use.remove(&(before, user.clone()));
-        } else {
-            while self.users.len() >= limits.tracked_users.max(1) {
-                let Some((_, longest_unused)) = self.by_use.first().cloned() else { break };
-                self.forget(&longest_unused);
-            }
-            self.users.insert(user.clone(), Held { used_at: now, leases: Vec::new() });
+        if self.change(user, |held| held.used_at = now).is_some() {
+            return;
         }
-        self.by_use.insert((now, user.clone()));
+        while self.users.len() >= limits.tracked_users.max(1) {
+            let Some((.., next)) = self.by_use.first().cloned() else { break };
+            self.forget(&next);
+        }
+        let held = Held { used_at: now, leases: Vec::new() };
+        self.by_use.insert(held.place(user));
+        self.users.insert(user.clone(), held);
+    }
+
+    /// Changes what is known of a user, and the user's place with it. `None`: nothing is known.
+    fn change<T>(&mut self, user: &UserName, change: impl FnOnce(&mut Held) -> T) -> Option<T> {
+        let held = self.users.get_mut(user)?;
+        let before = held.place(user);
+        let result = change(held);
+        self.by_use.remove(&before);
+        self.by_use.insert(held.place(user));
+        Some(result)
     }
 
     fn forget(&mut self, user: &UserName) {
         let Some(held) = self.users.remove(user) else { return };
-        self.by_use.remove(&(held.used_at, user.clone()));
+        self.by_use.remove(&held.place(user));
+        self.forgotten += held.leases.len() as u64;
         for (id, end) in held.leases {
             self.owners.remove(&id);
             self.by_end.remove(&(end, id));
@@ -145,10 +168,11 @@ impl Table {
 
     fn remove(&mut self, id: LeaseId) -> bool {
         let Some(user) = self.owners.remove(&id) else { return false };
-        if let Some(held) = self.users.get_mut(&user)
-            && let Some(at) = held.leases.iter().position(|(held, _)| *held == id)
-        {
-            let (_, end) = held.leases.swap_remove(at);
+        let ended = self.change(&user, |held| {
+            let at = held.leases.iter().position(|(held, _)| *held == id)?;
+            Some(held.leases.swap_remove(at))
+        });
+        if let Some(Some((_, end))) = ended {
             self.by_end.remove(&(end, id));
         }
         true
@@ -211,6 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_a_lease_is_forgotten_last_and_the_lease_is_counted() {
+        let (leases, start) = (Leases::default(), Timestamp::from_millis(1_000_000));
+        let held = take(&leases, "ada", start).expect("free");
+        let at = |n| start + Duration::from_millis(n);
+        for n in 1..200 {
+            let lease = take(&leases, &format!("user-{n}"), at(n)).expect("free");
+            leases.give_back(lease.id).expect("held");
+        }
+        assert_eq!((leases.held(), leases.expire(&LIMITS, at(200))), (1, 0));
+        assert_eq!(leases.renew(held.id, &LIMITS, at(200)).expect("held").in_use, 1);
+        for n in 201..301 {
+            take(&leases, &format!("user-{n}"), at(n)).expect("free");
+        }
+        assert!(matches!(leases.renew(held.id, &LIMITS, at(301)), Err(GatewayError::NotFound)), "all others hold one");
+        assert_eq!((leases.held(), leases.expire(&LIMITS, at(301)), leases.expire(&LIMITS, at(301))), (100, 1, 0));
+    }
+
+    #[test]
     fn the_table_is_bounded_in_users_and_in_time() {
         let (leases, start) = (Leases::default(), Timestamp::from_millis(1_000_000));
         for n in 0..1_000 {
@@ -218,6 +260,7 @@ mod tests {
         }
         assert_eq!(leases.table().users.len(), 100, "the most recent hundred");
         assert_eq!(leases.held(), 100);
+        assert_eq!(leases.expire(&LIMITS, start), 900);
         leases.expire(&LIMITS, start + LIMITS.track_for + Duration::from_secs(10));
         let table = leases.table();
         assert_eq!((table.users.len(), table.by_use.len(), table.owners.len(), table.by_end.len()), (0, 0, 0, 0));
