@@ -193,6 +193,22 @@ async fn what_a_dead_process_had_taken_from_the_outbox_is_due_at_once() {
 }
 
 #[tokio::test]
+async fn a_store_is_told_from_others_by_its_id_which_it_keeps() {
+    let directory = closed_store(1).await;
+    let store = open_embedded(directory.path());
+    let id = store.id().to_owned();
+    assert_eq!(id.len(), 32);
+    store.close().await;
+    let store = open_embedded(directory.path());
+    assert_eq!(store.id(), id);
+    store.close().await;
+    fs::remove_file(directory.path().join(DATABASE)).unwrap();
+    let store = open_embedded(directory.path());
+    assert_ne!(store.id(), id);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_clock_that_was_ahead_leaves_no_immortal_session() {
     let directory = tempdir().unwrap();
     let store = open_embedded(directory.path());

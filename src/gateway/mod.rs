@@ -168,6 +168,11 @@ impl Gateway {
         self.clock.wall()
     }
 
+    /// What tells the store from others.
+    pub fn store_id(&self) -> &str {
+        self.store.id()
+    }
+
     /// What deadlines that clients name are counted from.
     pub fn origins(&self) -> Origins {
         self.clock.origins()

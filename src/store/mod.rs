@@ -258,6 +258,9 @@ pub trait Store: Send + Sync + 'static {
     /// Its name in metrics and logs.
     fn kind(&self) -> &'static str;
 
+    /// What tells it from any other, made with it: one that was emptied, or made anew, has another.
+    fn id(&self) -> &str;
+
     /// Whether other sidecars see the same sessions.
     fn is_shared(&self) -> bool;
 

@@ -118,6 +118,30 @@ fn a_sidecar_that_dies_has_what_was_counted() {
 }
 
 #[test]
+fn a_target_with_another_store_gets_everything_again() {
+    let (source, keys) = source();
+    let place = place(FREE);
+    let sidecar = place.start();
+    let (proxy, url, running) = held_in_the_middle(&source, &place);
+    signal(running.id(), "INT");
+    proxy.open();
+    ended(running).expect(130);
+    sidecar.stop();
+    // As its advice is if the database is damaged: the state stays beside it.
+    for file in ["sessgate.db", "sessgate.db-wal", "sessgate.db-shm"] {
+        let _ = fs::remove_file(place.store_path().join(file));
+    }
+    assert!(state_of(&place).exists());
+
+    let sidecar = place.start();
+    let last = import(&place, &["--redis", &url]).expect(0);
+    assert!(last.err.contains("redis.sock has another store now: beginning anew"), "{last:?}");
+    expect_figures(&last, [KEYS as u64, 0, 0, 0]);
+    expect_same(&mut source.connect(), &mut door(&place), &keys);
+    sidecar.stop();
+}
+
+#[test]
 fn the_state_of_another_import_is_left_alone() {
     let source = RedisServer::start();
     source.connect().say("SET a 1");

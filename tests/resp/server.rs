@@ -10,6 +10,7 @@ use crate::support::redis_server::RedisServer;
 fn info(sections: &[&str]) -> String {
     let about = About {
         version: "1.2.3".to_owned(),
+        store_id: "5a".to_owned(),
         process_id: 7,
         port: 6380,
         uptime_seconds: 90_000,
@@ -36,6 +37,7 @@ fn info_has_what_clients_look_for() {
         "redis_mode:standalone",
         "process_id:7",
         "tcp_port:6380",
+        "store_id:5a",
         "uptime_in_days:1",
         "loading:0",
         "role:master",

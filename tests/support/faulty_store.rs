@@ -146,6 +146,10 @@ impl Store for FaultyStore {
         self.inner.kind()
     }
 
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }

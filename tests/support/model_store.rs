@@ -219,6 +219,10 @@ impl Store for ModelStore {
         "model"
     }
 
+    fn id(&self) -> &'static str {
+        "00"
+    }
+
     fn is_shared(&self) -> bool {
         false
     }

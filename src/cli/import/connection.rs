@@ -111,6 +111,19 @@ impl Connection {
         self.take(usize::try_from(LINE_BYTES).unwrap_or(usize::MAX))
     }
 
+    /// What `INFO server` says under `field`; `None`: nothing, or it is not answered.
+    pub(super) fn about(&mut self, field: &str) -> Result<Option<String>, Failure> {
+        self.push(&[b"INFO", b"server"]);
+        let text = match self.call()? {
+            Reply::Bulk(text) => text,
+            Reply::Error(said) if said.starts_with("NOAUTH") => return Err(self.unexpected(&Reply::Error(said))),
+            _ => return Ok(None),
+        };
+        let text = String::from_utf8_lossy(&text);
+        let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(found.map(str::to_owned))
+    }
+
     /// Takes the next reply, of at most so many bytes.
     pub(super) fn take(&mut self, most: usize) -> Result<Reply, Failure> {
         let mut left = most;

@@ -6,7 +6,8 @@
 //!
 //! But a place in the table holds only as long as the table's hash does, which every process draws anew. So the cursor
 //! is kept with the process that gave it; after a restart of the source, or without knowing, we begin with a fresh one.
-//! That is safe as well, since a key that is there already is left as it is; it costs time only.
+//! That is safe as well, since a key that is there already is left as it is; it costs time only. The same if the target
+//! has another store since: what was moved is not in that one.
 
 use super::connection::{Connection, Reply};
 use super::state::StateFile;
@@ -41,15 +42,7 @@ pub(super) struct Source {
 impl Source {
     /// Asks who it is and how much it has. It may answer neither, which is fine.
     pub(super) fn new(mut connection: Connection) -> Result<Self, Failure> {
-        connection.push(&[b"INFO", b"server"]);
-        let process = match connection.call()? {
-            Reply::Bulk(text) => {
-                let text = String::from_utf8_lossy(&text);
-                text.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::to_owned)
-            }
-            reply @ Reply::Error(_) if is_login(&reply) => return Err(connection.unexpected(&reply)),
-            _ => None,
-        };
+        let process = connection.about("run_id")?;
         connection.push(&[b"DBSIZE"]);
         let keys = match connection.call()? {
             Reply::Integer(keys) => u64::try_from(keys).ok(),
@@ -62,7 +55,7 @@ impl Source {
     pub(super) fn run(&mut self, work: &mut Work, file: &StateFile) -> Result<(), Failure> {
         let mut cursor = self.resume(work, file)?;
         // That there is a place to keep the state is to be known before the first key moves.
-        file.save(self.process.as_deref(), &cursor, &work.tally)?;
+        file.save(self.process.as_deref(), work.target.store(), &cursor, &work.tally)?;
         loop {
             let (next, keys) = self.page(&cursor)?;
             for keys in keys.chunks(BATCH) {
@@ -74,7 +67,7 @@ impl Source {
                 return file.remove();
             }
             work.note_ends(false);
-            file.save(self.process.as_deref(), &next, &work.tally)?;
+            file.save(self.process.as_deref(), work.target.store(), &next, &work.tally)?;
             cursor = next;
         }
     }
@@ -82,11 +75,15 @@ impl Source {
     fn resume(&self, work: &mut Work, file: &StateFile) -> Result<String, Failure> {
         let beginning = || "0".to_owned();
         let Some(state) = file.load()? else { return Ok(beginning()) };
-        if state.process.is_none() || state.process != self.process {
-            work.say(&format!(
-                "{} has restarted since: beginning anew, which changes nothing that is moved",
-                self.connection.whom()
-            ));
+        let why_anew = if state.process.is_none() || state.process != self.process {
+            Some(format!("{} has restarted since", self.connection.whom()))
+        } else if state.store.is_none() || state.store.as_deref() != work.target.store() {
+            Some(format!("{} has another store now", work.target.whom()))
+        } else {
+            None
+        };
+        if let Some(why) = why_anew {
+            work.say(&format!("{why}: beginning anew, which changes nothing that is moved"));
             return Ok(beginning());
         }
         work.say(&format!("going on after {} keys ({})", state.tally.seen(), file.path().display()));
@@ -191,8 +188,4 @@ impl Source {
         };
         work.target.add(Item { key: key.to_vec(), value, deadline }, &mut work.tally)
     }
-}
-
-fn is_login(reply: &Reply) -> bool {
-    matches!(reply, Reply::Error(said) if said.starts_with("NOAUTH"))
 }

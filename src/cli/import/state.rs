@@ -18,6 +18,9 @@ pub(super) struct State {
     pub(super) route: String,
     /// Which process of the source has given the cursor.
     pub(super) process: Option<String>,
+    /// Which store of the target has the keys.
+    #[serde(default)]
+    pub(super) store: Option<String>,
     /// Where its `SCAN` goes on.
     pub(super) cursor: String,
     pub(super) tally: Tally,
@@ -62,10 +65,17 @@ impl StateFile {
     }
 
     /// Keeps it, whole or not at all.
-    pub(super) fn save(&self, process: Option<&str>, cursor: &str, tally: &Tally) -> Result<(), Failure> {
+    pub(super) fn save(
+        &self,
+        process: Option<&str>,
+        store: Option<&str>,
+        cursor: &str,
+        tally: &Tally,
+    ) -> Result<(), Failure> {
         let state = State {
             route: self.route.clone(),
             process: process.map(str::to_owned),
+            store: store.map(str::to_owned),
             cursor: cursor.to_owned(),
             tally: tally.clone(),
         };
@@ -104,9 +114,10 @@ mod tests {
         let file = StateFile::new(None, directory.path(), "a to b".to_owned());
         assert_eq!(file.load().expect("nothing is fine"), None);
         let tally = Tally { moved: 5, ..Tally::default() };
-        file.save(Some("p1"), "17", &tally).expect("it is written");
+        file.save(Some("p1"), Some("s1"), "17", &tally).expect("it is written");
         let state = file.load().expect("it is read").expect("it is there");
-        assert_eq!((state.process.as_deref(), state.cursor.as_str(), state.tally), (Some("p1"), "17", tally));
+        assert_eq!((state.process.as_deref(), state.store.as_deref()), (Some("p1"), Some("s1")));
+        assert_eq!((state.cursor.as_str(), state.tally), ("17", tally));
         assert_eq!(fs::metadata(file.path()).expect("is there").permissions().mode() & 0o777, 0o600);
 
         let other = StateFile::new(Some(file.path()), directory.path(), "a to c".to_owned());

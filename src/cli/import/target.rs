@@ -65,6 +65,7 @@ pub(super) struct Target {
     server: Server,
     database: u32,
     door: Connection,
+    store: Option<String>,
     /// Looks for keys.
     looker: Connection,
     clock: SystemClock,
@@ -123,15 +124,28 @@ impl Item {
 impl Target {
     /// Connects to the door.
     pub(super) fn open(server: &Server, database: u32) -> Result<Self, Failure> {
+        let mut door = Connection::open(server, database)?;
+        let store = door.about("store_id")?;
         Ok(Self {
             server: server.clone(),
             database,
-            door: Connection::open(server, database)?,
+            door,
+            store,
             looker: Connection::open(server, database)?,
             clock: SystemClock::new(),
             batch: Vec::new(),
             bytes: 0,
         })
+    }
+
+    /// Who it is.
+    pub(super) fn whom(&self) -> &str {
+        self.door.whom()
+    }
+
+    /// Which store it has; `None`: it does not say.
+    pub(super) fn store(&self) -> Option<&str> {
+        self.store.as_deref()
     }
 
     /// The time by which it judges what has expired: the wall clock's, since the times of a source are, too.

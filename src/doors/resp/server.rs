@@ -11,6 +11,8 @@ use super::reply::{Protocol, REDIS_VERSION, Writer};
 pub struct About {
     /// Our own version.
     pub version: String,
+    /// Which store it has.
+    pub store_id: String,
     /// The process.
     pub process_id: u32,
     /// The port of this door; 0 if it is no TCP port.
@@ -89,7 +91,7 @@ impl Section {
             Self::Server => {
                 write!(out, "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\n")?;
                 write!(out, "process_id:{}\r\ntcp_port:{}\r\n", about.process_id, about.port)?;
-                write!(out, "executable:sessgate {}\r\n", about.version)?;
+                write!(out, "executable:sessgate {}\r\nstore_id:{}\r\n", about.version, about.store_id)?;
                 let days = about.uptime_seconds / (24 * 60 * 60);
                 write!(out, "uptime_in_seconds:{}\r\nuptime_in_days:{days}\r\n", about.uptime_seconds)
             }

@@ -81,6 +81,7 @@ pub struct Statistics {
 
 /// The embedded store. See [`Store`] for what it promises.
 pub struct EmbeddedStore {
+    id: String,
     commands: Arc<Queue<Box<dyn Command>>>,
     counters: Arc<Counters>,
     writing: watch::Receiver<()>,
@@ -121,6 +122,7 @@ impl EmbeddedStore {
             }
             outcome => outcome?,
         };
+        let id = schema::id(&conn, &database)?;
         let readers = Readers::start(&database, READ_DEADLINE)?;
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
@@ -138,7 +140,7 @@ impl EmbeddedStore {
             drop(sign);
         };
         spawn("store-write", &database, serve)?;
-        Ok(Self { commands, counters, writing, readers })
+        Ok(Self { id, commands, counters, writing, readers })
     }
 
     /// What it has done.
@@ -203,6 +205,10 @@ impl Drop for EmbeddedStore {
 impl Store for EmbeddedStore {
     fn kind(&self) -> &'static str {
         "embedded"
+    }
+
+    fn id(&self) -> &str {
+        &self.id
     }
 
     fn is_shared(&self) -> bool {

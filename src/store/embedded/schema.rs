@@ -18,7 +18,8 @@ const APPLICATION_ID: i64 = 0x5365_7367;
 pub(super) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Each step takes a file from the version before to its own. Steps are never edited, only added.
-const MIGRATIONS: [(i64, &str); 2] = [(1, include_str!("schema_1.sql")), (2, include_str!("schema_2.sql"))];
+const MIGRATIONS: [(i64, &str); 3] =
+    [(1, include_str!("schema_1.sql")), (2, include_str!("schema_2.sql")), (3, include_str!("schema_3.sql"))];
 
 /// Pages in the write-ahead log (4 KiB each) at which it is copied into the database: 4 MiB.
 ///
@@ -115,6 +116,12 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// What tells the store from others.
+pub(super) fn id(conn: &Connection, path: &Path) -> Result<String, OpenError> {
+    let id = conn.query_row("SELECT lower(hex(id)) FROM store", [], |row| row.get(0));
+    id.map_err(|error| OpenError::from_sqlite(path.to_owned(), &error))
 }
 
 /// Writes a page without changing it.

@@ -271,6 +271,7 @@ impl RedisDoor {
         let databases = keys.into_iter().map(|(database, keys)| (i32::from(database), keys, keys)).collect();
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            store_id: self.gateway.store_id().to_owned(),
             process_id: std::process::id(),
             port: self.port,
             uptime_seconds: self.gateway.now().since(self.opened).as_secs(),
