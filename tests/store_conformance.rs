@@ -310,16 +310,20 @@ async fn users_above_their_limit_are_trimmed(store: &dyn Store) {
 async fn room_is_made_down_to_a_target(store: &dyn Store) {
     put(store, session(1, Some("ann"), START)).await; // expired
     put(store, session(2, Some("ann"), minutes(45))).await; // stale
-    put(store, session(3, None, minutes(55))).await;
+    put(store, session(3, None, minutes(45))).await;
     for n in 4..=5 {
         put(store, session(n, Some("heavy"), minutes(54 + n))).await;
     }
     put(store, session(6, Some("bob"), minutes(59))).await;
+    put(store, session(7, None, minutes(44))).await;
+    store.touch(vec![(key(7), minutes(59))]).await.unwrap(); // created before the other, and not stale
     let clocks = terms(minutes(60));
-    assert_eq!(store.make_room(sessions_cap(6), 10, clocks).await.unwrap(), []);
+    assert_eq!(store.make_room(sessions_cap(7), 10, clocks).await.unwrap(), []);
     let cap = EndReason::StorageCap;
     let ended = store.make_room(sessions_cap(0), 3, clocks).await.unwrap();
-    assert_eq!(reasons(&ended), [(1, EndReason::Idle), (2, cap), (3, cap)]);
+    assert_eq!(reasons(&ended), [(1, EndReason::Idle), (3, cap), (7, cap)], "of the anonymous, the stale first");
+    let ended = store.make_room(sessions_cap(0), 1, clocks).await.unwrap();
+    assert_eq!(reasons(&ended), [(2, cap)], "who has a name is logged out only when nobody is left who has none");
     let ended = store.make_room(sessions_cap(0), 10, clocks).await.unwrap();
     assert_eq!(reasons(&ended), [(4, cap)], "nobody's only session goes");
     let bytes = Capacity { sessions: None, bytes: Some(0) };

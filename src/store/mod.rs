@@ -269,10 +269,10 @@ pub trait Store: Send + Sync + 'static {
     /// Sessions of the user that have expired end first, by their clock. Then, if the user has as many sessions as
     /// allowed or more, the whole surplus ends as [`EndReason::UserLimit`], or the newcomer is refused. Then, if the
     /// tier has no room, others end as [`EndReason::StorageCap`], at most [`MAX_DISPLACED`], in this order: expired
-    /// ones (by their clock's reason); the newcomer's own user's oldest, while that user is a heaviest one; stale
-    /// ones; anonymous ones; the heaviest user's oldest, while that user keeps at least as many as the newcomer's user
-    /// will have. An anonymous newcomer displaces only expired and anonymous ones, the stale first: a flood must
-    /// never log out other people. If that is not enough, it is refused and nobody ends.
+    /// ones (by their clock's reason); the newcomer's own user's oldest, while that user is a heaviest one; anonymous
+    /// ones, the stale first; stale ones; the heaviest user's oldest, while that user keeps at least as many as the
+    /// newcomer's user will have. An anonymous newcomer displaces only expired and anonymous ones: a flood must never
+    /// log out other people. If that is not enough, it is refused and nobody ends.
     async fn create(&self, new: StoredSession, limits: CreateLimits, terms: Terms) -> Result<Vec<Ended>, CreateError>;
 
     /// Reads the session under a key.
@@ -306,7 +306,8 @@ pub trait Store: Send + Sync + 'static {
     async fn trim_users(&self, limits: &UserLimits, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
     /// Ends sessions until the tier holds no more than `target`, at most `max`: expired ones (by their clock's
-    /// reason), stale ones, anonymous ones, the heaviest user's oldest while that user has more than one session.
+    /// reason); anonymous ones, the stale first; stale ones; the heaviest user's oldest while that user has more than one
+    /// session. Whoever has a name goes after all who have none: a flood must never log out other people.
     async fn make_room(&self, target: Capacity, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
     /// Lists a user's sessions by creation, at most `max`, those behind `after`.

@@ -349,7 +349,7 @@ async fn storage_is_cleaned_up_at_90_percent_of_its_cap_down_to_85() {
     assert_eq!(gateway.stats().await.expect("a store").storage, 850, "and it rests there");
 }
 
-/// Expired, stale, anonymous, the heaviest user's oldest: five of each, and five users with one session.
+/// Expired, anonymous, stale, the heaviest user's oldest: five of each, and five users with one session.
 #[tokio::test]
 async fn storage_is_cleaned_up_in_the_order_of_victims() {
     let fixture = TestGateway::new();
@@ -358,13 +358,13 @@ async fn storage_is_cleaned_up_in_the_order_of_victims() {
     for n in 0..5 {
         let brief = CreateRequest { idle_timeout: Some(MINUTE), ..of(&format!("brief-{n}")) };
         groups[0].push(log_in(gateway, brief).await);
-        groups[1].push(log_in(gateway, of(&format!("stale-{n}"))).await);
+        groups[2].push(log_in(gateway, of(&format!("stale-{n}"))).await);
     }
     clock.advance(MINUTE * 26);
     for n in 0..5 {
         // So that it is known which is the oldest.
         clock.advance(Duration::from_millis(1));
-        groups[2].push(log_in(gateway, CreateRequest { data: vec![b'7'; 23].into(), ..anonymous() }).await);
+        groups[1].push(log_in(gateway, CreateRequest { data: vec![b'7'; 23].into(), ..anonymous() }).await);
         groups[3].push(log_in(gateway, of("heavy-u")).await);
         groups[4].push(log_in(gateway, of(&format!("light-{n}"))).await);
     }
@@ -467,6 +467,14 @@ async fn an_anonymous_flood_from_many_addresses_logs_nobody_out() {
     people.flooded_by(|n| CreateRequest { ip: Some(address(n)), ..anonymous() }).await;
     assert!(people.all_are_logged_in().await);
     assert!(people.fixture.gateway.stats().await.expect("a store").storage > 800, "it has filled what was free");
+}
+
+#[tokio::test]
+async fn an_anonymous_flood_does_not_log_out_who_has_been_away() {
+    let people = People::at_home().await;
+    people.fixture.clock.advance(MINUTE * 26);
+    people.flooded_by(|n| CreateRequest { ip: Some(address(n)), ..anonymous() }).await;
+    assert!(people.all_are_logged_in().await, "though all of them are stale");
 }
 
 #[tokio::test]

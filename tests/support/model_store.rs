@@ -180,8 +180,8 @@ impl Plan {
         let user = newcomer.and_then(|newcomer| newcomer.session.user.as_ref());
         let kinds = match (newcomer, user) {
             (Some(_), None) => vec![expired, stale_anonymous, anonymous],
-            (Some(_), Some(_)) => vec![expired, own, stale, anonymous, heaviest],
-            (None, _) => vec![expired, stale, anonymous, heaviest],
+            (Some(_), Some(_)) => vec![expired, own, stale_anonymous, anonymous, stale, heaviest],
+            (None, _) => vec![expired, stale_anonymous, anonymous, stale, heaviest],
         };
         let most = self.victims.len() + max;
         for kind in kinds {

@@ -164,7 +164,7 @@ ROOM = Row("Is a cap near?", [
     ),
     Lines(
         "Bytes stored", "Size of the storage tier, and `limits.stored_bytes`. From 90 % on it is brought back to 85 % by ending "
-        "sessions: expired, stale and anonymous ones first.",
+        "sessions: expired, anonymous and stale ones first.",
         [Query(STORED_BYTES, "stored"), Query(finite(BYTES_LIMIT), "limit")], "bytes", 7,
         overrides=[*colored(stored=BLUE), limit_line("limit")], low=0,
     ),

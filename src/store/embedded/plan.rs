@@ -142,20 +142,18 @@ impl<'a> Plan<'a> {
         }
         let last = self.chosen.len() + room.max;
         self.room_from_expired(room, last)?;
-        if let Some(user) = &newcomer.session.user {
+        let user = newcomer.session.user.as_ref();
+        if let Some(user) = user {
             while self.left(room, last) > 0 && self.is_heaviest(user) {
                 let Some(oldest) = self.oldest_of(user)? else { break };
                 self.choose_one(oldest, EndReason::StorageCap);
             }
+        }
+        self.room_from_anonymous(room, last)?;
+        // Nobody who has a name goes for somebody who has none.
+        if let Some(user) = user {
             self.room_from_stale(room, last)?;
-            self.room_from_anonymous(room, last)?;
             self.room_from_heaviest(room, last, |ledger, count| count > ledger.count(user) + 1)?;
-        } else {
-            let stale_before = self.clocks.stale_before().as_millis();
-            let wanted = self.left(room, last);
-            let stale = self.untaken(rows::STALE_ANONYMOUS, None, Some(stale_before), wanted)?;
-            self.choose_while_short(stale, room, last);
-            self.room_from_anonymous(room, last)?;
         }
         Ok(self.short_of(room) == 0)
     }
@@ -164,8 +162,9 @@ impl<'a> Plan<'a> {
     pub(super) fn room(&mut self, room: &Room) -> rusqlite::Result<()> {
         let last = room.max;
         self.room_from_expired(room, last)?;
-        self.room_from_stale(room, last)?;
+        // Before the stale: a flood without names must not log out those who have one and are away.
         self.room_from_anonymous(room, last)?;
+        self.room_from_stale(room, last)?;
         self.room_from_heaviest(room, last, |_, count| count > 1)
     }
 
@@ -192,7 +191,12 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// The stale, the longest unused first, then the others, the first created first.
     fn room_from_anonymous(&mut self, room: &Room, last: usize) -> rusqlite::Result<()> {
+        let stale_before = self.clocks.stale_before().as_millis();
+        let wanted = self.left(room, last);
+        let stale = self.untaken(rows::STALE_ANONYMOUS, None, Some(stale_before), wanted)?;
+        self.choose_while_short(stale, room, last);
         let wanted = self.left(room, last);
         let anonymous = self.untaken(rows::ANONYMOUS, None, None, wanted)?;
         self.choose_while_short(anonymous, room, last);
