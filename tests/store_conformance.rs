@@ -43,6 +43,7 @@ on_every_store! {
     a_session_comes_back_as_it_was_written
     a_second_session_under_a_key_or_id_is_refused
     expired_sessions_of_the_user_end_first
+    who_is_over_by_its_own_clock_soon_holds_no_place
     the_whole_surplus_of_a_user_ends
     the_idlest_go_under_evict_idlest
     reject_refuses_and_changes_nothing

@@ -61,7 +61,9 @@ pub struct Terms {
     pub now: Timestamp,
     /// The clocks in force.
     pub lifetimes: Lifetimes,
-    /// How much longer idle clocks run, because a saved activity may be so much older than the true one.
+    /// How much longer idle clocks run, because a saved activity may be so much older than the true one. Where one user's
+    /// sessions are judged, no longer than each one's activity may be unsaved; see
+    /// [`Clocks::touch_interval_of`](crate::session::Clocks::touch_interval_of).
     pub grace: Duration,
     /// Whether an ended session leaves a notice in the outbox.
     pub notify: bool,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sessgate::session::{Capacity, EndReason, OnExcess, Session};
-use sessgate::store::{CreateError, CreateLimits, MAX_DISPLACED, Store, StoreError, Waiting, Whom};
+use sessgate::session::{Capacity, EndReason, OnExcess, Session, Timeout};
+use sessgate::store::{CreateError, CreateLimits, MAX_DISPLACED, Store, StoreError, Terms, Waiting, Whom};
 
 use super::{held, is_there, put, reasons};
 use crate::support::sessions::{
@@ -40,6 +40,19 @@ pub async fn expired_sessions_of_the_user_end_first(store: &dyn Store) {
     assert_eq!(reasons(&ended), [(1, EndReason::Idle)], "bob's is as old, and none of ann's business");
     assert_eq!((ended[0].at, ended[0].idle), (minutes(60), 60 * MINUTE));
     assert_eq!((&ended[0].user, ended[0].id), (&Some(user("ann")), session(1, None, START).session.id));
+}
+
+/// Its last use may be saved late, but by no more than such a session's activity may be.
+pub async fn who_is_over_by_its_own_clock_soon_holds_no_place(store: &dyn Store) {
+    let mut brief = session(1, Some("ann"), START);
+    brief.session.idle_timeout = Some(Timeout::of(Duration::from_secs(2)));
+    put(store, brief).await;
+    let limit = user_limit(1, OnExcess::Reject);
+    let at = |ms| Terms { grace: MINUTE, ..terms(START + Duration::from_millis(ms)) };
+    let early = store.create(session(2, Some("ann"), at(2_999).now), limit, at(2_999)).await;
+    assert!(matches!(early, Err(CreateError::UserLimit)), "it may have been used a second ago: {early:?}");
+    let ended = store.create(session(2, Some("ann"), at(3_000).now), limit, at(3_000)).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, EndReason::Idle)]);
 }
 
 pub async fn the_whole_surplus_of_a_user_ends(store: &dyn Store) {

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
@@ -106,22 +107,19 @@ impl Plan {
 
     /// The expired, the longest overdue first.
     fn expired(&self) -> Vec<(StoredSession, EndReason)> {
-        let Terms { now, lifetimes, grace, .. } = self.terms;
-        let mut expired: Vec<_> = self
-            .remaining
-            .iter()
-            .filter_map(|session| {
-                let used = session.last_activity + grace;
-                match lifetimes.judge(&session.session, used, now) {
-                    Verdict::Expired(reason) => {
-                        Some((lifetimes.end_of(&session.session, used).0, session.clone(), reason))
-                    }
-                    Verdict::Live { .. } => None,
-                }
-            })
-            .collect();
-        expired.sort_by_key(|(end, ..)| *end);
-        expired.into_iter().map(|(_, session, reason)| (session, reason)).collect()
+        let ends =
+            self.remaining.iter().filter_map(|session| Some((over(session, self.terms.grace, &self.terms)?, session)));
+        in_order(ends)
+    }
+
+    /// Takes a user's expired, the longest overdue first.
+    fn take_expired_of(&mut self, user: &UserName) {
+        let of_user = self.remaining.iter().filter(|session| session.session.user.as_ref() == Some(user));
+        let ends =
+            of_user.filter_map(|session| Some((over(session, own_grace(session, &self.terms), &self.terms)?, session)));
+        for (victim, reason) in in_order(ends) {
+            self.take(&victim, reason);
+        }
     }
 
     /// The stale, the longest unused first.
@@ -231,11 +229,7 @@ impl Store for ModelStore {
         let mut state = self.open()?;
         let mut plan = Plan::new(&state, &terms);
         if let Some(user) = &new.session.user {
-            for (victim, reason) in plan.expired() {
-                if victim.session.user.as_ref() == Some(user) {
-                    plan.take(&victim, reason);
-                }
-            }
+            plan.take_expired_of(user);
             if let Some(limit) = limits.user
                 && !plan.keep_user_limit(user, limit)
             {
@@ -463,6 +457,30 @@ impl Store for ModelStore {
     async fn close(&self) {
         self.state.lock().unwrap().closed = true;
     }
+}
+
+/// When a session ended and by which clock, if it has; its idle clock runs `grace` longer.
+fn over(session: &StoredSession, grace: Duration, terms: &Terms) -> Option<(Timestamp, EndReason)> {
+    let used = session.last_activity + grace;
+    match terms.lifetimes.judge(&session.session, used, terms.now) {
+        Verdict::Expired(reason) => Some((terms.lifetimes.end_of(&session.session, used).0, reason)),
+        Verdict::Live { .. } => None,
+    }
+}
+
+/// The grace where a session is judged by itself: no more than its own activity may be unsaved.
+fn own_grace(session: &StoredSession, terms: &Terms) -> Duration {
+    let unsaved = terms.lifetimes.clocks().touch_interval_of(&session.session);
+    terms.grace.min(Duration::from_millis(u64::try_from(unsaved).unwrap()))
+}
+
+/// The longest overdue first.
+fn in_order<'s>(
+    ends: impl Iterator<Item = ((Timestamp, EndReason), &'s StoredSession)>,
+) -> Vec<(StoredSession, EndReason)> {
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_by_key(|((end, _), _)| *end);
+    ends.into_iter().map(|((_, reason), session)| (session.clone(), reason)).collect()
 }
 
 fn by_creation(sessions: &[StoredSession], user: Option<&UserName>) -> Vec<StoredSession> {

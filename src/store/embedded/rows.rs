@@ -40,6 +40,14 @@ impl Found {
         self.expired_if_used(self.stored.last_activity + clocks.grace, clocks)
     }
 
+    /// The same of one that is judged by itself, not among all by an index: its own activity may be unsaved for less
+    /// long than that of others.
+    pub(super) fn expired_alone(&self, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
+        let unsaved = clocks.lifetimes.clocks().touch_interval_of(&self.stored.session);
+        let unsaved = Duration::from_millis(u64::try_from(unsaved).unwrap_or(0));
+        self.expired(&Clocks { grace: clocks.grace.min(unsaved), ..*clocks })
+    }
+
     /// The same of a session that was last used then.
     pub(super) fn expired_if_used(&self, used: Timestamp, clocks: &Clocks) -> Option<(Timestamp, EndReason)> {
         match clocks.lifetimes.judge(&self.stored.session, used, clocks.now) {
@@ -300,7 +308,7 @@ pub(super) fn due(conn: &Connection, clocks: &Clocks, max: usize) -> rusqlite::R
         candidates.extend(all(conn, CREATED_BEFORE, &[&(clocks.now - absolute).as_millis(), &limit])?);
     }
     candidates.extend(all(conn, OWN_ABSOLUTE_BEFORE, &[&clocks.now.as_millis(), &limit])?);
-    let mut due = judged(candidates, clocks);
+    let mut due = judged(candidates, |found| found.expired(clocks));
     due.truncate(max);
     Ok(due)
 }
@@ -317,15 +325,16 @@ pub(super) fn due_of_user(
         candidates.extend(all(conn, CREATED_BEFORE_OF_USER, &[&user, &(clocks.now - absolute).as_millis()])?);
     }
     candidates.extend(all(conn, OWN_OF_USER, &[&user])?);
-    Ok(judged(candidates, clocks))
+    Ok(judged(candidates, |found| found.expired_alone(clocks)))
 }
 
 /// The expired among the candidates, each once, the longest overdue first.
-fn judged(candidates: Vec<Found>, clocks: &Clocks) -> Vec<(Found, EndReason)> {
-    let mut expired: Vec<_> = candidates
-        .into_iter()
-        .filter_map(|found| found.expired(clocks).map(|(end, reason)| (end, found, reason)))
-        .collect();
+fn judged(
+    candidates: Vec<Found>,
+    expired: impl Fn(&Found) -> Option<(Timestamp, EndReason)>,
+) -> Vec<(Found, EndReason)> {
+    let mut expired: Vec<_> =
+        candidates.into_iter().filter_map(|found| expired(&found).map(|(end, reason)| (end, found, reason))).collect();
     expired.sort_by_key(|(end, found, _)| (*end, found.row));
     expired.dedup_by_key(|(_, found, _)| found.row);
     expired.into_iter().map(|(_, found, reason)| (found, reason)).collect()
