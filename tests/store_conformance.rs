@@ -66,6 +66,7 @@ on_every_store! {
     idle_clocks_wait_for_unsaved_activity
     stale_sessions_are_claimed_on_request
     users_above_their_limit_are_trimmed
+    the_expired_go_before_a_user_is_trimmed
     room_is_made_down_to_a_target
     a_listing_pages_by_creation
     figures_say_what_is_held
@@ -306,6 +307,23 @@ async fn users_above_their_limit_are_trimmed(store: &dyn Store) {
     let oldest = everybody(Some(1), OnExcess::EvictOldest);
     let ended = store.trim_users(&oldest, 10, terms(minutes(9))).await.unwrap();
     assert_eq!(reasons(&ended), [12, 13, 1].map(|n| (n, EndReason::UserLimit)), "the heaviest first");
+}
+
+async fn the_expired_go_before_a_user_is_trimmed(store: &dyn Store) {
+    for n in 1..=3 {
+        put(store, session(n, Some("ann"), minutes(2) + Duration::from_secs(n))).await;
+        let mut brief = session(10 + n, Some("ann"), minutes(3) + Duration::from_secs(n));
+        brief.session.idle_timeout = Some(Timeout::of(MINUTE));
+        put(store, brief).await;
+    }
+    let terms = terms(minutes(9));
+    let (idle, limit) = (EndReason::Idle, EndReason::UserLimit);
+    let first = store.trim_users(&everybody(Some(3), OnExcess::EvictOldest), 2, terms).await.unwrap();
+    assert_eq!(reasons(&first), [(11, idle), (12, idle)]);
+    let rest = store.trim_users(&everybody(Some(3), OnExcess::EvictOldest), 9, terms).await.unwrap();
+    assert_eq!(reasons(&rest), [(13, idle)], "who is alive is no more than may be");
+    let ended = store.trim_users(&everybody(Some(2), OnExcess::EvictOldest), 9, terms).await.unwrap();
+    assert_eq!(reasons(&ended), [(1, limit)]);
 }
 
 async fn room_is_made_down_to_a_target(store: &dyn Store) {

@@ -303,7 +303,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends sessions whose idle or absolute timeout is over and, if `close_stale`, the stale ones: at most `max`.
     async fn claim_due(&self, close_stale: bool, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
-    /// Ends surplus sessions of users above their limit, as the limit's policy says, at most `max`.
+    /// Ends surplus sessions of users above their limit, at most `max`: first what has expired of such a user (by its
+    /// clock's reason), then as the limit's policy says.
     /// Under [`OnExcess::Reject`](crate::session::OnExcess::Reject) nobody ends.
     async fn trim_users(&self, limits: &UserLimits, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 

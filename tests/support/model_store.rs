@@ -337,6 +337,10 @@ impl Store for ModelStore {
         users.dedup();
         for user in users {
             let Some(limit) = limits.of(user.as_str()) else { continue };
+            if limit.on_excess == OnExcess::Reject || plan.count(&user) as u64 <= limit.sessions {
+                continue;
+            }
+            plan.take_expired_of(&user);
             let surplus = (plan.count(&user) as u64).saturating_sub(limit.sessions);
             let by_policy = plan.by_policy(&user, limit.on_excess);
             for victim in by_policy.into_iter().take(usize::try_from(surplus).unwrap()) {

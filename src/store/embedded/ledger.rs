@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
-use crate::session::{Session, UserLimits, UserName};
+use crate::session::{Session, UserLimit, UserLimits, UserName};
 use crate::store::{Figures, FiguresQuery, Waiting};
 
 /// The width of a bucket of the activity histogram.
@@ -151,8 +151,8 @@ impl Ledger {
         self.journal.clear();
     }
 
-    /// Users above their limit, the heaviest first: each with its surplus. Stops once the surplus reaches `enough`.
-    pub(super) fn surplus(&self, limits: &UserLimits, enough: u64) -> Vec<(UserName, u64)> {
+    /// Users above their limit, the heaviest first, each with it. Stops once they have `enough` too many.
+    pub(super) fn above_limit(&self, limits: &UserLimits, enough: u64) -> Vec<(UserName, UserLimit)> {
         let mut above: Vec<(u64, &UserName)> = Vec::new();
         let mut found = 0_u64;
         for (&count, user) in self.above(limits.sessions) {
@@ -168,13 +168,7 @@ impl Ledger {
             self.overridden(limits).filter(|&(count, limit, _)| count > limit).map(|(count, _, user)| (count, user)),
         );
         above.sort_by(|(count, user), (other_count, other)| other_count.cmp(count).then(user.cmp(other)));
-        above
-            .into_iter()
-            .filter_map(|(count, user)| {
-                let limit = limits.of(user.as_str())?;
-                Some((user.clone(), count - limit.sessions))
-            })
-            .collect()
+        above.into_iter().filter_map(|(_, user)| Some((user.clone(), limits.of(user.as_str())?))).collect()
     }
 
     /// What the tier holds, at a cost of what is returned, the overrides, the distinct counts and the buckets.

@@ -75,10 +75,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Chooses a user's expired sessions.
-    fn expired_of(&mut self, user: &UserName) -> rusqlite::Result<()> {
+    /// Chooses a user's expired sessions, at most `max`, the longest overdue first.
+    fn expired_of(&mut self, user: &UserName, max: usize) -> rusqlite::Result<()> {
         if self.ledger.count(user) > 0 {
-            for (found, reason) in rows::due_of_user(self.conn, user, &self.clocks)? {
+            for (found, reason) in rows::due_of_user(self.conn, user, &self.clocks)?.into_iter().take(max) {
                 self.choose_one(found, reason);
             }
         }
@@ -104,7 +104,7 @@ impl<'a> Plan<'a> {
     /// Chooses whom one more session of a user costs theirs: the expired, and the surplus under the limit, if there is
     /// one. False: there is to be none.
     pub(super) fn place_of(&mut self, user: &UserName, limit: Option<UserLimit>) -> rusqlite::Result<bool> {
-        self.expired_of(user)?;
+        self.expired_of(user, usize::MAX)?;
         limit.map_or(Ok(true), |limit| self.surplus_for_newcomer(user, limit))
     }
 
@@ -123,8 +123,17 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
+    /// Chooses what a user has above the limit, at most `max`: first the expired, which may be enough.
+    pub(super) fn trim(&mut self, user: &UserName, limit: UserLimit, max: usize) -> rusqlite::Result<()> {
+        let last = self.chosen.len() + max;
+        self.expired_of(user, max)?;
+        let surplus = self.ledger.count(user).saturating_sub(limit.sessions);
+        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
+        self.surplus(user, limit.on_excess, surplus.min(last - self.chosen.len()))
+    }
+
     /// Chooses so many of a user's sessions, by the limit's policy.
-    pub(super) fn surplus(&mut self, user: &UserName, policy: OnExcess, surplus: usize) -> rusqlite::Result<()> {
+    fn surplus(&mut self, user: &UserName, policy: OnExcess, surplus: usize) -> rusqlite::Result<()> {
         let sql = match policy {
             OnExcess::EvictOldest => rows::OF_USER,
             OnExcess::EvictIdlest => rows::IDLEST_OF_USER,

@@ -177,14 +177,14 @@ impl Steps {
             return Ok(Vec::new());
         }
         let max = self.at_most(max);
-        let surplus = self.ledger.surplus(limits, max as u64);
+        let above = self.ledger.above_limit(limits, max as u64);
         self.end_planned(terms, |plan| {
-            for (user, surplus) in surplus {
+            for (user, limit) in above {
                 let left = max - plan.len();
                 if left == 0 {
                     break;
                 }
-                plan.surplus(&user, limits.on_excess, usize::try_from(surplus).unwrap_or(left).min(left))?;
+                plan.trim(&user, limit, left)?;
             }
             Ok(())
         })
