@@ -359,6 +359,7 @@ async fn a_listing_pages_by_creation(store: &dyn Store) {
     let all = store.user_sessions(user("ann"), None, 100).await.unwrap();
     assert_eq!(all.len(), 5);
     assert!(all.is_sorted_by_key(|stored| (stored.session.created_at, stored.session.id)));
+    assert!(all.iter().all(|stored| stored.session.data.is_empty()), "data may be large, and is not asked for");
     let (mut paged, mut after) = (Vec::new(), None);
     loop {
         let page = store.user_sessions(user("ann"), after, 2).await.unwrap();

@@ -195,7 +195,11 @@ impl Player<'_> {
     async fn look(&self, history: &History) -> String {
         let mut seen = Vec::new();
         for name in USERS {
-            seen.push(format!("{name}: {:?}", self.store.user_sessions(user(name), None, 100).await.unwrap()));
+            let listed = self.store.user_sessions(user(name), None, 100).await.unwrap();
+            seen.push(format!("{name}: {listed:?}"));
+            for StoredSession { key, .. } in listed {
+                seen.push(format!("{:?}", self.store.load(key).await.unwrap()));
+            }
         }
         if let Some(last) = history.made.last() {
             seen.push(format!("{:?}", self.store.load(last.key).await.unwrap()));

@@ -19,7 +19,7 @@ impl Gateway {
     pub async fn find(self: &Arc<Self>, id: SessionId) -> Result<View, GatewayError> {
         let stored = self.timed(StoreOp::Load, self.store.find(id)).await.map_err(GatewayError::Unavailable)?;
         let stored = stored.ok_or(GatewayError::NotFound)?;
-        self.live_view(&stored, self.now()).ok_or(GatewayError::NotFound)
+        self.live_view(stored, self.now()).ok_or(GatewayError::NotFound)
     }
 
     /// Ends the session with a handle. False if there is none.
@@ -31,7 +31,7 @@ impl Gateway {
         to_the_end(async move { Ok(this.end(Whom::Id(id), EndReason::Admin).await? > 0) }).await
     }
 
-    /// Lists a user's live sessions by creation, at most `max`, and says where to go on.
+    /// Lists a user's live sessions by creation, without their data, at most `max`, and says where to go on.
     ///
     /// # Errors
     /// [`GatewayError::Unavailable`].
@@ -48,7 +48,7 @@ impl Gateway {
         let next = listed.last().filter(|_| listed.len() == max);
         let next = next.map(|last| Cursor { created_at: last.session.created_at, id: last.session.id });
         let now = self.now();
-        Ok((listed.iter().filter_map(|stored| self.live_view(stored, now)).collect(), next))
+        Ok((listed.into_iter().filter_map(|stored| self.live_view(stored, now)).collect(), next))
     }
 
     /// Ends all sessions of a user, and says how many there were.
@@ -119,14 +119,14 @@ impl Gateway {
     }
 
     /// The view of a session as the store has it, with the activity that memory knows of; `None`: its time is over.
-    fn live_view(&self, stored: &StoredSession, now: Timestamp) -> Option<View> {
+    fn live_view(&self, stored: StoredSession, now: Timestamp) -> Option<View> {
         let in_memory = self.memory.get(&stored.key);
         let last_activity =
             in_memory.map_or(stored.last_activity, |held| held.last_activity().max(stored.last_activity));
         let settings = self.settings.load();
         match settings.lifetimes.clocks.judge(&stored.session, last_activity, now) {
             Verdict::Live { expires_at, stale } => {
-                let entry = Arc::new(Entry::of(StoredSession { last_activity, ..stored.clone() }));
+                let entry = Arc::new(Entry::of(StoredSession { last_activity, ..stored }));
                 Some(View { entry, last_activity, expires_at, stale })
             }
             Verdict::Expired(_) => None,

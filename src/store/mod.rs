@@ -313,7 +313,7 @@ pub trait Store: Send + Sync + 'static {
     /// session. Whoever has a name goes after all who have none: a flood must never log out other people.
     async fn make_room(&self, target: Capacity, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
-    /// Lists a user's sessions by creation, at most `max`, those behind `after`.
+    /// Lists a user's sessions by creation, at most `max`, those behind `after`; each without its data, which may be large.
     async fn user_sessions(
         &self,
         user: UserName,

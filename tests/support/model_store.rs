@@ -370,6 +370,9 @@ impl Store for ModelStore {
             after.is_none_or(|after| (session.created_at, session.id) > (after.created_at, after.id))
         });
         sessions.truncate(max);
+        for listed in &mut sessions {
+            listed.session.data = Box::default();
+        }
         Ok(sessions)
     }
 

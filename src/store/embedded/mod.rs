@@ -273,7 +273,8 @@ impl Store for EmbeddedStore {
         after: Option<Cursor>,
         max: usize,
     ) -> Result<Vec<StoredSession>, StoreError> {
-        self.readers.read(move |conn| rows::list(conn, &user, after, max)).await
+        let listed = self.readers.read(move |conn| rows::oldest_of(conn, &user, after, rows::number(max))).await?;
+        Ok(listed.into_iter().map(|found| found.stored).collect())
     }
 
     async fn figures(&self, query: FiguresQuery) -> Result<Figures, StoreError> {

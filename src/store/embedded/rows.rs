@@ -177,14 +177,10 @@ const OF_DATABASE: &str =
     found!("INDEXED BY sessions_of_database WHERE database = ?1 AND row > ?2 ORDER BY row LIMIT ?3");
 const WHOLE_BY_KEY: &str = whole!("WHERE key = ?1");
 const WHOLE_BY_ID: &str = whole!("WHERE id = ?1");
-pub(super) const LIST: &str = whole!(
-    "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
-);
-const LIST_ALL: &str = whole!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
 
 /// Every query that must follow an index, for the test of their plans.
 #[cfg(test)]
-pub(super) const INDEXED: [&str; 19] = [
+pub(super) const INDEXED: [&str; 17] = [
     BY_KEY,
     BY_KEY_WITH_DATA,
     OF_DATABASE,
@@ -202,8 +198,6 @@ pub(super) const INDEXED: [&str; 19] = [
     USED_BEFORE_OF_USER,
     CREATED_BEFORE_OF_USER,
     OWN_OF_USER,
-    LIST,
-    LIST_ALL,
 ];
 
 /// A number for a column: SQLite's integers are signed.
@@ -384,22 +378,6 @@ pub(super) fn load(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Opti
 /// The session with a handle, with its data.
 pub(super) fn find(conn: &Connection, id: SessionId) -> rusqlite::Result<Option<StoredSession>> {
     conn.prepare_cached(WHOLE_BY_ID)?.query_row([id.as_bytes()], whole).optional()
-}
-
-/// A user's sessions by creation, behind a place, with their data.
-pub(super) fn list(
-    conn: &Connection,
-    user: &UserName,
-    after: Option<Cursor>,
-    max: usize,
-) -> rusqlite::Result<Vec<StoredSession>> {
-    let (user, max) = (user.as_str(), number(max));
-    match after {
-        Some(Cursor { created_at, id }) => {
-            conn.prepare_cached(LIST)?.query_map((user, created_at.as_millis(), id.as_bytes(), max), whole)?.collect()
-        }
-        None => conn.prepare_cached(LIST_ALL)?.query_map((user, max), whole)?.collect(),
-    }
 }
 
 #[cfg(test)]
