@@ -136,6 +136,18 @@ async fn a_read_under_way_cannot_bring_an_ended_session_back() {
 }
 
 #[tokio::test]
+async fn what_had_expired_is_not_there_to_be_revoked() {
+    let fixture = fixture();
+    let brief = || CreateRequest { idle_timeout: Some(SECOND * 2), ..request("ada") };
+    let first = fixture.gateway().create(brief()).await.expect("room");
+    fixture.gateway().create(brief()).await.expect("room");
+    fixture.log_in().await;
+    fixture.on.clock.advance(SECOND * 4);
+    assert!(!fixture.gateway().revoke_id(first.view.entry.session.id).await.expect("a store"));
+    assert_eq!(fixture.gateway().revoke_user(user("ada")).await.expect("a store"), 1);
+}
+
+#[tokio::test]
 async fn a_session_revoked_while_it_is_created_is_not_in_memory() {
     let fixture = fixture();
     let (creating, held) = fixture

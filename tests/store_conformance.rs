@@ -60,6 +60,7 @@ on_every_store! {
     rotation_kills_the_old_key_at_once
     the_newest_touch_wins
     ends_by_key_id_and_user
+    who_had_expired_ends_by_its_clock
     due_sessions_are_claimed_once
     own_timeouts_override_the_clocks
     lifetimes_are_live
@@ -205,6 +206,20 @@ async fn ends_by_key_id_and_user(store: &dyn Store) {
     assert_eq!(batches, [vec![5, 4], vec![3], vec![]], "oldest first, at most two, until none is left");
     assert!(is_there(store, 6).await);
     assert_eq!(store.end(Whom::Key(key(6)), EndReason::Admin, 0, terms(now)).await.unwrap(), []);
+}
+
+async fn who_had_expired_ends_by_its_clock(store: &dyn Store) {
+    for n in 1..=3 {
+        put(store, session(n, Some("ann"), START)).await;
+    }
+    put(store, session(4, Some("ann"), minutes(30))).await;
+    let terms = terms(minutes(60));
+    let id = session(1, None, START).session.id;
+    let (idle, admin) = (EndReason::Idle, EndReason::Admin);
+    assert_eq!(reasons(&store.end(Whom::Id(id), admin, 1, terms).await.unwrap()), [(1, idle)]);
+    assert_eq!(reasons(&store.end(Whom::Key(key(2)), admin, 1, terms).await.unwrap()), [(2, idle)]);
+    let ended = store.end(Whom::User(user("ann")), admin, 9, terms).await.unwrap();
+    assert_eq!(reasons(&ended), [(3, idle), (4, admin)]);
 }
 
 async fn due_sessions_are_claimed_once(store: &dyn Store) {

@@ -183,14 +183,14 @@ impl Gateway {
         .await
     }
 
-    /// Ends sessions for good: in the store, in memory, in the figures. How many.
+    /// Ends sessions for good: in the store, in memory, in the figures. How many, without those whose time was over.
     pub(super) async fn end(&self, whom: Whom, reason: EndReason) -> Result<u64, GatewayError> {
         let mut total = 0;
         loop {
             let terms = self.terms(self.now());
             let step = self.store.end(whom.clone(), reason, BATCH, terms);
             let ended = self.timed(StoreOp::End, step).await.map_err(GatewayError::Unavailable)?;
-            total += ended.len() as u64;
+            total += ended.iter().filter(|one| one.reason == reason).count() as u64;
             self.ended(&ended);
             if ended.len() < LEAST_STEP {
                 return Ok(total);

@@ -297,7 +297,7 @@ pub trait Store: Send + Sync + 'static {
     /// Saves last activities. The newest wins; a key that is not there is ignored.
     async fn touch(&self, touches: Vec<(SessionKey, Timestamp)>) -> Result<(), StoreError>;
 
-    /// Ends sessions for `reason`, at most `max`, oldest first, and returns them.
+    /// Ends sessions for `reason`, those that had expired for their clock's, at most `max`, oldest first, and returns them.
     async fn end(&self, whom: Whom, reason: EndReason, max: usize, terms: Terms) -> Result<Vec<Ended>, StoreError>;
 
     /// Ends sessions whose idle or absolute timeout is over and, if `close_stale`, the stale ones: at most `max`.

@@ -310,7 +310,11 @@ impl Store for ModelStore {
             Whom::User(user) => plan.oldest(Some(&user)),
         };
         found.truncate(max);
-        let victims = found.into_iter().map(|session| (session, reason)).collect();
+        let judged = |session: StoredSession| {
+            let reason = over(&session, own_grace(&session, &terms), &terms).map_or(reason, |(_, clock)| clock);
+            (session, reason)
+        };
+        let victims = found.into_iter().map(judged).collect();
         Ok(self.end_all(&mut state, victims, &terms))
     }
 

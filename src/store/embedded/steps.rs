@@ -152,7 +152,11 @@ impl Steps {
             Whom::User(user) => rows::all(&self.conn, rows::OF_USER, &[&user.as_str(), &number(max)])?,
         };
         self.end_planned(terms, |plan| {
-            plan.choose(found, reason);
+            for found in found {
+                // Whose time was over is told so, not that somebody ended it.
+                let expired = found.expired_alone(&Clocks::of(terms));
+                plan.choose([found], expired.map_or(reason, |(_, clock)| clock));
+            }
             Ok(())
         })
     }
