@@ -9,7 +9,7 @@ use std::time::Duration;
 use sessgate::clock::Timestamp;
 use sessgate::session::{EndReason, OnExcess, Timeout};
 use sessgate::store::embedded::{EmbeddedStore, OpenError, Options};
-use sessgate::store::{CreateLimits, FiguresQuery, Settlement, Store, Waiting, Whom};
+use sessgate::store::{CreateLimits, FiguresQuery, Settlement, Store, StoreError, Waiting, Whom};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::sessions::{
@@ -290,6 +290,53 @@ async fn concurrent_commands_share_commits_and_a_bad_one_fails_alone() {
     let done = reopened.statistics();
     assert!(done.commands >= 400 && done.commits * 4 < done.commands, "{done:?}");
     reopened.close().await;
+}
+
+/// Changes the file of a closed store in a way that the store itself never does.
+fn damage(directory: &TempDir, sql: &str) {
+    rusqlite::Connection::open(directory.path().join(DATABASE)).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn a_notice_that_cannot_be_read_is_dropped_and_the_others_go_on() {
+    let directory = closed_store(3).await;
+    let store = open_embedded(directory.path());
+    store.end(Whom::User(user("ann")), EndReason::Admin, 9, terms(START)).await.unwrap();
+    store.close().await;
+    damage(&directory, "UPDATE outbox SET reason = 'whim' WHERE seq = (SELECT min(seq) FROM outbox)");
+
+    let store = open_embedded(directory.path());
+    assert_eq!(store.take_notices(START, 1).await.unwrap(), []);
+    assert_eq!(store.notices().await.unwrap(), Waiting { queued: 2, overflowed: 1 });
+    assert_eq!(store.take_notices(START, 9).await.unwrap().len(), 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_read_keeps_no_other_from_ending() {
+    let directory = closed_store(3).await;
+    let other = session(9, Some("ann"), minutes(30));
+    let store = open_embedded(directory.path());
+    store.create(other, CreateLimits::default(), terms(minutes(30))).await.unwrap();
+    let bad = store.user_sessions(user("ann"), None, 1).await.unwrap().remove(0).key;
+    store.close().await;
+    damage(
+        &directory,
+        "UPDATE sessions SET content = 9 WHERE row = (SELECT row FROM sessions ORDER BY created_at, id)",
+    );
+
+    let store = open_embedded(directory.path());
+    assert!(matches!(store.load(bad).await, Err(StoreError::Damaged(_))));
+    store.touch(vec![(bad, minutes(40)), (key(9), minutes(40))]).await.unwrap();
+    assert_eq!(store.load(key(9)).await.unwrap().unwrap().last_activity, minutes(40));
+    assert_eq!(store.claim_due(false, 1, terms(minutes(60))).await.unwrap().len(), 1, "the one behind it");
+    assert_eq!(store.claim_due(false, 9, terms(minutes(60))).await.unwrap().len(), 1);
+    let limit = user_limit(1, OnExcess::EvictOldest);
+    let ended = store.create(session(10, Some("ann"), minutes(60)), limit, terms(minutes(60))).await.unwrap();
+    assert_eq!(ended.iter().map(|ended| ended.key).collect::<Vec<_>>(), [key(9)]);
+    assert_eq!(store.end(Whom::User(user("ann")), EndReason::Admin, 9, terms(minutes(60))).await.unwrap().len(), 1);
+    assert_eq!(store.figures(query()).await.unwrap().sessions, 1, "it stays for whoever can mend it");
+    store.close().await;
 }
 
 #[tokio::test]

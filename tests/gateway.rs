@@ -537,7 +537,6 @@ async fn what_others_compare_with_their_clocks_is_the_wall_clock_s_time() {
         secret: None,
         timeout: 30 * SECOND,
         max_attempts: 1,
-        max_age: 60 * MINUTE,
     });
     let on = TestGateway::on(settings, stores::model());
     // As after an hour of suspension.

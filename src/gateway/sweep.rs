@@ -159,7 +159,7 @@ impl Gateway {
             self.metrics.hooks_dropped(overflowed);
             tracing::error!(
                 notices = overflowed,
-                "the outbox is full: the oldest notices were dropped; see hooks.session_closed"
+                "notices were dropped: the outbox is full, or they could not be read; see hooks.session_closed"
             );
         }
         if waiting.queued > 0 {

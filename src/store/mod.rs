@@ -333,7 +333,8 @@ pub trait Store: Send + Sync + 'static {
     /// Looks at the oldest notices, at most `max`, and drops those from `until` or before. How many.
     async fn drop_notices(&self, until: Timestamp, max: usize) -> Result<u64, StoreError>;
 
-    /// How many notices wait, and how many were dropped since the start because more than [`MAX_NOTICES`] waited.
+    /// How many notices wait, and how many were dropped since the start, because more than [`MAX_NOTICES`] waited or they
+    /// could not be read.
     async fn notices(&self) -> Result<Waiting, StoreError>;
 
     /// Reads what is under a name. Sessions are judged by the caller, as after [`load`](Store::load).
@@ -361,7 +362,7 @@ pub trait Store: Send + Sync + 'static {
 pub struct Waiting {
     /// Notices that wait.
     pub queued: u64,
-    /// Notices dropped since the start, the oldest first, for want of room.
+    /// Notices dropped since the start: the oldest, for want of room, and what could not be read.
     pub overflowed: u64,
 }
 

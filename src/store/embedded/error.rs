@@ -118,12 +118,16 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         E::SqliteFailure(failure, _) => {
             matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch)
         }
-        E::FromSqlConversionFailure(..)
-        | E::IntegralValueOutOfRange(..)
-        | E::Utf8Error(..)
-        | E::InvalidColumnType(..)
-        | E::InvalidColumnIndex(_)
-        | E::QueryReturnedNoRows => true,
-        _ => false,
+        E::InvalidColumnIndex(_) | E::QueryReturnedNoRows => true,
+        _ => is_unreadable(error),
     }
+}
+
+/// Whether SQLite has read a row, and it holds what no value of ours is.
+pub(super) fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(
+        error,
+        E::FromSqlConversionFailure(..) | E::IntegralValueOutOfRange(..) | E::Utf8Error(..) | E::InvalidColumnType(..)
+    )
 }

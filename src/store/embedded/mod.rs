@@ -273,8 +273,7 @@ impl Store for EmbeddedStore {
         after: Option<Cursor>,
         max: usize,
     ) -> Result<Vec<StoredSession>, StoreError> {
-        let listed = self.readers.read(move |conn| rows::oldest_of(conn, &user, after, rows::number(max))).await?;
-        Ok(listed.into_iter().map(|found| found.stored).collect())
+        self.readers.read(move |conn| rows::list(conn, &user, after, max)).await
     }
 
     async fn figures(&self, query: FiguresQuery) -> Result<Figures, StoreError> {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
+use super::error::is_unreadable;
 use super::ledger::Ledger;
 use super::rows::{number, time, user};
 use crate::clock::Timestamp;
@@ -18,6 +19,7 @@ const DUE: &str = "SELECT seq, event_id, session_id, user, reason, at, attempts 
                    WHERE next_at <= ?1 ORDER BY next_at, seq LIMIT ?2";
 const HIDE: &str = "UPDATE outbox SET next_at = ?2 WHERE seq = ?1";
 const RELEASE: &str = "UPDATE outbox INDEXED BY outbox_due SET next_at = ?1 WHERE next_at > ?1 AND next_at <= ?2";
+const DROP: &str = "DELETE FROM outbox WHERE seq = ?1";
 const REMOVE: &str = "DELETE FROM outbox WHERE event_id = ?1";
 const RETRY: &str = "UPDATE outbox SET attempts = attempts + 1, next_at = ?2 WHERE event_id = ?1";
 
@@ -43,16 +45,40 @@ pub(super) fn add(conn: &Connection, ledger: &mut Ledger, ended: &[Ended], max: 
     Ok(())
 }
 
-/// Takes what is due, at most `max`, and hides it for [`NOTICE_LEASE`].
-pub(super) fn take(conn: &Connection, ledger: &Ledger, now: Timestamp, max: usize) -> rusqlite::Result<Vec<Notice>> {
-    if ledger.outbox().queued == 0 {
+/// Takes what is due, at most `max`, and hides it for [`NOTICE_LEASE`]. What cannot be read is dropped: it would be due
+/// for ever, and nobody can be told of it.
+pub(super) fn take(
+    conn: &Connection,
+    ledger: &mut Ledger,
+    now: Timestamp,
+    max: usize,
+) -> rusqlite::Result<Vec<Notice>> {
+    let before = ledger.outbox();
+    if before.queued == 0 {
         return Ok(Vec::new());
     }
-    let due: Vec<(i64, Notice)> =
-        conn.prepare_cached(DUE)?.query_map((now.as_millis(), number(max)), notice)?.collect::<Result<_, _>>()?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, notice(row)));
+    let due: Vec<(i64, rusqlite::Result<Notice>)> =
+        conn.prepare_cached(DUE)?.query_map((now.as_millis(), number(max)), read)?.collect::<Result<_, _>>()?;
     let until = (now + NOTICE_LEASE).as_millis();
-    let mut hide = conn.prepare_cached(HIDE)?;
-    due.into_iter().map(|(seq, notice)| hide.execute((seq, until)).map(|_| notice)).collect()
+    let (mut taken, mut dropped) = (Vec::with_capacity(due.len()), 0);
+    for (seq, notice) in due {
+        match notice {
+            Err(error) if is_unreadable(&error) => {
+                tracing::error!(seq, %error, "a notice in the outbox cannot be read and was dropped");
+                conn.prepare_cached(DROP)?.execute([seq])?;
+                dropped += 1;
+            }
+            notice => {
+                conn.prepare_cached(HIDE)?.execute((seq, until))?;
+                taken.push(notice?);
+            }
+        }
+    }
+    if dropped > 0 {
+        ledger.set_outbox(Waiting { queued: before.queued - dropped, overflowed: before.overflowed + dropped });
+    }
+    Ok(taken)
 }
 
 /// Removes or puts back what was taken. A notice that is not there any more is nobody's concern.
@@ -96,17 +122,16 @@ pub(super) fn count(conn: &Connection) -> rusqlite::Result<Waiting> {
     Ok(Waiting { queued, overflowed: 0 })
 }
 
-fn notice(row: &Row<'_>) -> rusqlite::Result<(i64, Notice)> {
+fn notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
     let word = row.get_ref(4)?.as_str()?;
     let reason = EndReason::parse(word)
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(4, "reason".to_owned(), rusqlite::types::Type::Text))?;
-    let notice = Notice {
+    Ok(Notice {
         event_id: EventId::from_bytes(row.get(1)?),
         id: SessionId::from_bytes(row.get(2)?),
         user: user(row, 3)?,
         reason,
         at: time(row, 5)?,
         attempts: row.get(6)?,
-    };
-    Ok((row.get(0)?, notice))
+    })
 }

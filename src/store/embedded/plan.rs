@@ -31,7 +31,7 @@ struct Oldest {
 }
 
 /// Rows in such a page. Most of the time one is wanted.
-const PAGE: i64 = 16;
+const PAGE: usize = 16;
 
 /// What must fit: how much, under which cap, for how many victims at most.
 pub(super) struct Room {
@@ -248,8 +248,8 @@ impl<'a> Plan<'a> {
         count > 0 && self.ledger.heaviest().is_some_and(|(_, most)| most == count)
     }
 
-    /// The first `max` rows of a query that are not chosen yet. The query's parameters are the user, if one is given,
-    /// the time, if one is given, and a limit.
+    /// The first `max` rows of a query that are not chosen yet. The query's parameter is the user, if one is given,
+    /// or the time, if one is given.
     fn untaken(
         &self,
         sql: &str,
@@ -260,11 +260,11 @@ impl<'a> Plan<'a> {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let limit = rows::number(max.saturating_add(self.taken.len()));
+        let most = max.saturating_add(self.taken.len());
         let found = match (user, before) {
-            (Some(user), _) => rows::all(self.conn, sql, &[&user.as_str(), &limit])?,
-            (None, Some(before)) => rows::all(self.conn, sql, &[&before, &limit])?,
-            (None, None) => rows::all(self.conn, sql, &[&limit])?,
+            (Some(user), _) => rows::all(self.conn, sql, &[&user.as_str()], most)?,
+            (None, Some(before)) => rows::all(self.conn, sql, &[&before], most)?,
+            (None, None) => rows::all(self.conn, sql, &[], most)?,
         };
         Ok(found.into_iter().filter(|found| !self.taken.contains(&found.row)).take(max).collect())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
+use super::error::is_unreadable;
 use super::ledger::Holding;
 use crate::clock::Timestamp;
 use crate::session::{
@@ -124,40 +125,36 @@ macro_rules! whole {
 pub(super) const BY_KEY: &str = found!("WHERE key = ?1");
 pub(super) const BY_ID: &str = found!("WHERE id = ?1");
 /// A user's sessions, the first created first.
-pub(super) const OF_USER: &str = found!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id LIMIT ?2");
+pub(super) const OF_USER: &str = found!("INDEXED BY sessions_of_user WHERE user = ?1 ORDER BY created_at, id");
 /// The same, those behind a place.
-const OF_USER_BEHIND: &str = found!(
-    "INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
-);
+const OF_USER_BEHIND: &str =
+    found!("INDEXED BY sessions_of_user WHERE user = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id");
 /// A user's sessions, the longest unused first.
 pub(super) const IDLEST_OF_USER: &str =
-    found!("INDEXED BY activity_of_user WHERE user = ?1 ORDER BY last_activity, row LIMIT ?2");
+    found!("INDEXED BY activity_of_user WHERE user = ?1 ORDER BY last_activity, row");
 /// Anonymous sessions, the first created first.
-pub(super) const ANONYMOUS: &str =
-    found!("INDEXED BY sessions_of_user WHERE user IS NULL ORDER BY created_at, id LIMIT ?1");
+pub(super) const ANONYMOUS: &str = found!("INDEXED BY sessions_of_user WHERE user IS NULL ORDER BY created_at, id");
 /// Anonymous sessions last used at a time or before, the longest unused first.
-pub(super) const STALE_ANONYMOUS: &str = found!(
-    "INDEXED BY activity_of_user WHERE user IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
-);
+pub(super) const STALE_ANONYMOUS: &str =
+    found!("INDEXED BY activity_of_user WHERE user IS NULL AND last_activity <= ?1 ORDER BY last_activity, row");
 /// Sessions last used at a time or before: those that follow the idle timeout of the configuration …
 pub(super) const USED_BEFORE: &str =
-    found!("INDEXED BY activity WHERE idle_ms IS NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2");
+    found!("INDEXED BY activity WHERE idle_ms IS NULL AND last_activity <= ?1 ORDER BY last_activity, row");
 /// … and those that have their own.
-pub(super) const OWN_USED_BEFORE: &str = found!(
-    "INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity <= ?1 ORDER BY last_activity, row LIMIT ?2"
-);
+pub(super) const OWN_USED_BEFORE: &str =
+    found!("INDEXED BY own_activity WHERE idle_ms IS NOT NULL AND last_activity <= ?1 ORDER BY last_activity, row");
 /// Sessions whose own idle timeout ended at a time or before.
 pub(super) const OWN_IDLE_BEFORE: &str = found!(
     "INDEXED BY own_idle_end WHERE idle_ms IS NOT NULL AND last_activity + idle_ms <= ?1 \
-     ORDER BY last_activity + idle_ms, row LIMIT ?2"
+     ORDER BY last_activity + idle_ms, row"
 );
 /// Sessions created at a time or before that follow the absolute timeout of the configuration.
 pub(super) const CREATED_BEFORE: &str =
-    found!("INDEXED BY creation WHERE absolute_ms IS NULL AND created_at <= ?1 ORDER BY created_at, row LIMIT ?2");
+    found!("INDEXED BY creation WHERE absolute_ms IS NULL AND created_at <= ?1 ORDER BY created_at, row");
 /// Sessions whose own absolute timeout ended at a time or before.
 pub(super) const OWN_ABSOLUTE_BEFORE: &str = found!(
     "INDEXED BY own_absolute_end WHERE absolute_ms IS NOT NULL AND created_at + absolute_ms <= ?1 \
-     ORDER BY created_at + absolute_ms, row LIMIT ?2"
+     ORDER BY created_at + absolute_ms, row"
 );
 /// A user's sessions last used at a time or before.
 pub(super) const USED_BEFORE_OF_USER: &str =
@@ -284,10 +281,38 @@ pub(super) fn one(conn: &Connection, sql: &str, name: &[u8]) -> rusqlite::Result
     conn.prepare_cached(sql)?.query_row([name], found).optional()
 }
 
-/// The rows that a query finds, in its order.
-pub(super) fn all(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Found>> {
+/// The same, if the row can be read.
+pub(super) fn one_readable(conn: &Connection, sql: &str, name: &[u8]) -> rusqlite::Result<Option<Found>> {
+    conn.prepare_cached(sql)?.query_row([name], readable).optional().map(Option::flatten)
+}
+
+/// The first `max` rows that a query finds, in its order, without those that cannot be read: whom to end is chosen among
+/// these, and a damaged row shall keep no other from its end.
+pub(super) fn all(conn: &Connection, sql: &str, params: &[&dyn ToSql], max: usize) -> rusqlite::Result<Vec<Found>> {
     let mut statement: CachedStatement<'_> = conn.prepare_cached(sql)?;
-    statement.query_map(params, found)?.collect()
+    statement.query_map(params, readable)?.filter_map(Result::transpose).take(max).collect()
+}
+
+/// The first `max` rows that a query finds, in its order. An error if one cannot be read: of a page of a listing none
+/// may be missing, or whoever asked would take it for the last one.
+fn page(conn: &Connection, sql: &str, params: &[&dyn ToSql], max: usize) -> rusqlite::Result<Vec<Found>> {
+    let mut statement: CachedStatement<'_> = conn.prepare_cached(sql)?;
+    statement.query_map(params, found)?.take(max).collect()
+}
+
+/// One of these two.
+type Read = fn(&Connection, &str, &[&dyn ToSql], usize) -> rusqlite::Result<Vec<Found>>;
+
+/// A row, unless what it holds is damaged. Then it stays where it is, and the log says so.
+fn readable(row: &Row<'_>) -> rusqlite::Result<Option<Found>> {
+    match found(row) {
+        Err(error) if is_unreadable(&error) => {
+            let row: i64 = row.get(0)?;
+            tracing::error!(row, %error, "a session in the store cannot be read: it can neither be used nor end");
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
 }
 
 /// Sessions whose time is over, at most `max`, the longest overdue first, each with its clock.
@@ -295,13 +320,12 @@ pub(super) fn all(conn: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqli
 /// Each clock's own index gives its first `max`. A session among the first `max` of all is among the first `max` of
 /// the clock that ends it, since whatever precedes it there has ended no later; so the union holds the answer.
 pub(super) fn due(conn: &Connection, clocks: &Clocks, max: usize) -> rusqlite::Result<Vec<(Found, EndReason)>> {
-    let limit = number(max);
-    let mut candidates = all(conn, USED_BEFORE, &[&clocks.idle_before().as_millis(), &limit])?;
-    candidates.extend(all(conn, OWN_IDLE_BEFORE, &[&clocks.own_idle_before().as_millis(), &limit])?);
+    let mut candidates = all(conn, USED_BEFORE, &[&clocks.idle_before().as_millis()], max)?;
+    candidates.extend(all(conn, OWN_IDLE_BEFORE, &[&clocks.own_idle_before().as_millis()], max)?);
     if let Some(absolute) = clocks.lifetimes.absolute_timeout {
-        candidates.extend(all(conn, CREATED_BEFORE, &[&(clocks.now - absolute).as_millis(), &limit])?);
+        candidates.extend(all(conn, CREATED_BEFORE, &[&(clocks.now - absolute).as_millis()], max)?);
     }
-    candidates.extend(all(conn, OWN_ABSOLUTE_BEFORE, &[&clocks.now.as_millis(), &limit])?);
+    candidates.extend(all(conn, OWN_ABSOLUTE_BEFORE, &[&clocks.now.as_millis()], max)?);
     let mut due = judged(candidates, |found| found.expired(clocks));
     due.truncate(max);
     Ok(due)
@@ -314,11 +338,16 @@ pub(super) fn due_of_user(
     clocks: &Clocks,
 ) -> rusqlite::Result<Vec<(Found, EndReason)>> {
     let user = user.as_str();
-    let mut candidates = all(conn, USED_BEFORE_OF_USER, &[&user, &clocks.idle_before().as_millis()])?;
+    let mut candidates = all(conn, USED_BEFORE_OF_USER, &[&user, &clocks.idle_before().as_millis()], usize::MAX)?;
     if let Some(absolute) = clocks.lifetimes.absolute_timeout {
-        candidates.extend(all(conn, CREATED_BEFORE_OF_USER, &[&user, &(clocks.now - absolute).as_millis()])?);
+        candidates.extend(all(
+            conn,
+            CREATED_BEFORE_OF_USER,
+            &[&user, &(clocks.now - absolute).as_millis()],
+            usize::MAX,
+        )?);
     }
-    candidates.extend(all(conn, OWN_OF_USER, &[&user])?);
+    candidates.extend(all(conn, OWN_OF_USER, &[&user], usize::MAX)?);
     Ok(judged(candidates, |found| found.expired_alone(clocks)))
 }
 
@@ -336,9 +365,9 @@ fn judged(
 
 /// Stale sessions, at most `max`, the longest unused first.
 pub(super) fn stale(conn: &Connection, clocks: &Clocks, max: usize) -> rusqlite::Result<Vec<Found>> {
-    let (before, limit) = (clocks.stale_before().as_millis(), number(max));
-    let mut stale = all(conn, USED_BEFORE, &[&before, &limit])?;
-    stale.extend(all(conn, OWN_USED_BEFORE, &[&before, &limit])?);
+    let before = clocks.stale_before().as_millis();
+    let mut stale = all(conn, USED_BEFORE, &[&before], max)?;
+    stale.extend(all(conn, OWN_USED_BEFORE, &[&before], max)?);
     stale.sort_by_key(|found| (found.stored.last_activity, found.row));
     stale.truncate(max);
     Ok(stale)
@@ -349,13 +378,33 @@ pub(super) fn oldest_of(
     conn: &Connection,
     user: &UserName,
     behind: Option<Cursor>,
-    limit: i64,
+    max: usize,
+) -> rusqlite::Result<Vec<Found>> {
+    by_creation(all, conn, user, behind, max)
+}
+
+/// The same as a page of a listing.
+pub(super) fn list(
+    conn: &Connection,
+    user: &UserName,
+    behind: Option<Cursor>,
+    max: usize,
+) -> rusqlite::Result<Vec<StoredSession>> {
+    Ok(by_creation(page, conn, user, behind, max)?.into_iter().map(|found| found.stored).collect())
+}
+
+fn by_creation(
+    read: Read,
+    conn: &Connection,
+    user: &UserName,
+    behind: Option<Cursor>,
+    max: usize,
 ) -> rusqlite::Result<Vec<Found>> {
     match behind {
         Some(Cursor { created_at, id }) => {
-            all(conn, OF_USER_BEHIND, &[&user.as_str(), &created_at.as_millis(), id.as_bytes(), &limit])
+            read(conn, OF_USER_BEHIND, &[&user.as_str(), &created_at.as_millis(), id.as_bytes()], max)
         }
-        None => all(conn, OF_USER, &[&user.as_str(), &limit]),
+        None => read(conn, OF_USER, &[&user.as_str()], max),
     }
 }
 
@@ -367,7 +416,7 @@ pub(super) fn with_data(conn: &Connection, key: &SessionKey) -> rusqlite::Result
 
 /// The sessions of a key space behind a row, in the order of their rows.
 pub(super) fn of_database(conn: &Connection, database: u16, after: i64, max: i64) -> rusqlite::Result<Vec<Found>> {
-    all(conn, OF_DATABASE, &[&database, &after, &max])
+    page(conn, OF_DATABASE, &[&database, &after, &max], usize::MAX)
 }
 
 /// The session under a key, with its data.

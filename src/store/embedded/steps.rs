@@ -125,7 +125,7 @@ impl Steps {
 
     pub(super) fn touch(&mut self, touches: &[(SessionKey, Timestamp)]) -> rusqlite::Result<()> {
         for (key, at) in touches {
-            let Some(found) = rows::one(&self.conn, rows::BY_KEY, key.as_bytes())? else { continue };
+            let Some(found) = rows::one_readable(&self.conn, rows::BY_KEY, key.as_bytes())? else { continue };
             let before = found.stored.last_activity;
             if before < *at {
                 self.conn.prepare_cached(TOUCH)?.execute((found.row, at.as_millis()))?;
@@ -149,7 +149,7 @@ impl Steps {
         let found = match whom {
             Whom::Key(key) => rows::one(&self.conn, rows::BY_KEY, key.as_bytes())?.into_iter().collect(),
             Whom::Id(id) => rows::one(&self.conn, rows::BY_ID, id.as_bytes())?.into_iter().collect(),
-            Whom::User(user) => rows::all(&self.conn, rows::OF_USER, &[&user.as_str(), &number(max)])?,
+            Whom::User(user) => rows::oldest_of(&self.conn, user, None, max)?,
         };
         self.end_planned(terms, |plan| {
             for found in found {
@@ -200,7 +200,8 @@ impl Steps {
     }
 
     pub(super) fn take_notices(&mut self, now: Timestamp, max: usize) -> rusqlite::Result<Vec<Notice>> {
-        outbox::take(&self.conn, &self.ledger, now, self.at_most(max))
+        let max = self.at_most(max);
+        outbox::take(&self.conn, &mut self.ledger, now, max)
     }
 
     /// Whether there is room for more. On a full disk it is what ended sessions left in the database, as long as that
