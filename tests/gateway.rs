@@ -532,12 +532,8 @@ async fn what_others_compare_with_their_clocks_is_the_wall_clock_s_time() {
     let app = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/ended", app.local_addr().expect("bound"));
     let mut settings = sessgate::config::Settings::default();
-    settings.hooks.session_closed = Some(Hook {
-        url: HookUrl::new(&url, &url),
-        secret: None,
-        timeout: 30 * SECOND,
-        max_attempts: 1,
-    });
+    settings.hooks.session_closed =
+        Some(Hook { url: HookUrl::new(&url, &url), secret: None, timeout: 30 * SECOND, max_attempts: 1 });
     let on = TestGateway::on(settings, stores::model());
     // As after an hour of suspension.
     let wall = START + 60 * MINUTE;

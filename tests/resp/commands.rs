@@ -338,7 +338,13 @@ fn redis_server_refuses_the_same_commands_with_the_same_words() {
     let server = RedisServer::start();
     let mut random = Random::from_env();
     eprintln!("SESSGATE_SEED={}", random.seed());
-    let seeds = [&["SET", "s", "value"][..], &["HSET", "h", "f", "1", "n", "x"]];
+    let seeds = [
+        &["SET", "s", "value"][..],
+        &["HSET", "h", "f", "1", "n", "x"],
+        // Hardly ever right by chance.
+        &["EVAL", ODD[18], "1", "s", "other"],
+        &["EVALSHA", ODD[16], "1", "s", "other"],
+    ];
     let mut seen = Seen::default();
     for _ in 0..how_many().div_ceil(BATCH) {
         let seeds = seeds.iter().map(|words| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Words>());

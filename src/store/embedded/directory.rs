@@ -17,7 +17,14 @@ const OTHERS: u32 = 0o077;
 pub(super) struct Directory {
     path: PathBuf,
     /// The kernel gives the lock up with the file, however the process ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A child that has just been forked has the file as well, until it becomes another program.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -39,7 +46,7 @@ impl Directory {
         } else {
             tracing::warn!(path = %path.display(), "the store shares its directory; its files are owner-only");
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// The path of a file in it.
