@@ -286,6 +286,7 @@ fn build_info(store: &dyn Store) -> BuildInfo {
 fn watch(reloads: Arc<Reloads>, known: Result<ContentHash, ReadError>) -> Result<JoinHandle<()>, RunError> {
     let mut watcher = Watcher::start(reloads.path().to_owned(), known)
         .map_err(|source| RunError::System { doing: "watching the configuration file", source })?;
+    reloads.watched(watcher.in_force());
     Ok(tokio::spawn(async move {
         loop {
             let content = watcher.changed().await;

@@ -12,6 +12,8 @@ use sessgate::config::watch::{LONGEST_UNSETTLED, Next, SAMPLE, SETTLE, Seen, Set
 use sessgate::config::{ContentHash, ReadError, Watcher};
 use tempfile::TempDir;
 
+use crate::support::sidecar::Place;
+
 /// The promise: in force at most a second after the write.
 const PROMISED: Duration = Duration::from_secs(1);
 
@@ -106,6 +108,33 @@ async fn linked_from_another_directory() {
     let mut watchers = both(&path, &seen("one"));
     fs::write(&target, "two").unwrap();
     expect(&mut watchers, Ok("two")).await;
+}
+
+#[tokio::test]
+async fn what_was_put_in_force_meanwhile_and_taken_back_is_told() {
+    let (_directory, _path, mut watchers) = setting();
+    for watcher in &watchers {
+        // The file held it for a moment, and somebody read it then.
+        watcher.in_force().is(ContentHash::of(b"two"));
+    }
+    expect(&mut watchers, Ok("one")).await;
+}
+
+#[test]
+fn a_reload_that_is_taken_back_at_once_does_not_stay() {
+    let (first, second) = ("limits: { memory_sessions: 7 }\n", "limits: { memory_sessions: 8 }\n");
+    let place = Place::new(first);
+    let sidecar = place.start();
+    let in_force = || sidecar.admin_client().get("/-/config").expect(200).text();
+    place.write_config(second);
+    sidecar.admin_client().request("POST", "/-/reload", None, "").expect(200);
+    assert!(in_force().contains("memory_sessions: 8"));
+    place.write_config(first);
+    let begin = Instant::now();
+    while !in_force().contains("memory_sessions: 7") {
+        assert!(begin.elapsed() < PATIENCE, "the file says so");
+    }
+    sidecar.stop();
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
 //! Reload: the whole file is read, validated and put in force, or not at all.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::Configuration;
-use crate::config::watch::Content;
+use crate::config::watch::{Content, InForce};
 use crate::config::{
     Problem, Problems, ReadError, ReloadOutcome, live_hash, process_env, read_config, reload, unreadable,
 };
@@ -26,6 +26,8 @@ pub(super) struct Reloads {
     asked_for: bool,
     /// Whether what is in force is from the file. If not, that there is none is no problem.
     from_file: AtomicBool,
+    /// Tells who watches the file; set as soon as somebody does.
+    in_force: OnceLock<InForce>,
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     logging: Logging,
@@ -41,11 +43,17 @@ impl Reloads {
     ) -> Self {
         let Configuration { path, asked_for, loaded } = configuration;
         let from_file = AtomicBool::new(loaded.is_some());
-        Self { path, asked_for, from_file, gateway, metrics, logging, turn: Mutex::new(()) }
+        let in_force = OnceLock::new();
+        Self { path, asked_for, from_file, in_force, gateway, metrics, logging, turn: Mutex::new(()) }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn watched(&self, in_force: InForce) {
+        // There is one watcher.
+        let _ = self.in_force.set(in_force);
     }
 
     pub(super) async fn on_change(self: &Arc<Self>, content: Content) {
@@ -86,8 +94,15 @@ impl Reloads {
         };
         let current = self.gateway.settings().clone();
         let outcome = reload(&current, &bytes, &file, &process_env);
-        if !matches!(outcome, ReloadOutcome::Refused(_)) {
+        let hash = match &outcome {
+            ReloadOutcome::Applied { loaded, .. } | ReloadOutcome::Unchanged(loaded) => Some(loaded.hash),
+            ReloadOutcome::Refused(_) => None,
+        };
+        if let Some(hash) = hash {
             self.from_file.store(true, Relaxed);
+            if let Some(in_force) = self.in_force.get() {
+                in_force.is(hash);
+            }
         }
         match outcome {
             ReloadOutcome::Applied { loaded, changed } => {

@@ -10,8 +10,8 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -76,6 +76,11 @@ impl Settling {
         Self { told, unsettled: None }
     }
 
+    /// Takes what has been put in force meanwhile, as if it had been told.
+    pub fn in_force(&mut self, hash: ContentHash) {
+        self.told = Ok(hash);
+    }
+
     /// Takes what a look at `now` found.
     pub fn look(&mut self, seen: Seen, now: Instant) -> Next {
         if seen == self.told {
@@ -98,11 +103,28 @@ impl Settling {
     }
 }
 
+/// Where whoever reads the file for itself says what it has put in force. The file may have held that too briefly to be
+/// told, and that it again holds what was told before is a change then.
+#[derive(Clone, Debug, Default)]
+pub struct InForce(Arc<Mutex<Option<ContentHash>>>);
+
+impl InForce {
+    /// This is in force now.
+    pub fn is(&self, hash: ContentHash) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    }
+
+    fn take(&self) -> Option<ContentHash> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Watches one file from a thread of its own, which ends with it.
 #[derive(Debug)]
 pub struct Watcher {
     news: watch::Receiver<Option<Content>>,
     wake: SyncSender<()>,
+    in_force: InForce,
 }
 
 impl Watcher {
@@ -128,9 +150,17 @@ impl Watcher {
         // One wake-up says as much as many, so the rest may be dropped.
         let (wake, woken) = sync_channel(1);
         let directory = events.then(|| Directory::of(&path, wake.clone()));
-        let watched = Watched { path, directory, settling: Settling::new(known), woken, tell };
+        let in_force = InForce::default();
+        let settling = Settling::new(known);
+        let watched = Watched { path, directory, settling, in_force: in_force.clone(), woken, tell };
         thread::Builder::new().name("config-watch".to_owned()).spawn(|| watched.run())?;
-        Ok(Self { news, wake })
+        Ok(Self { news, wake, in_force })
+    }
+
+    /// Where to say what is in force.
+    #[must_use]
+    pub fn in_force(&self) -> InForce {
+        self.in_force.clone()
     }
 
     /// Waits for the next change and returns what the file then holds. Of several changes that nobody waited for, the
@@ -165,6 +195,7 @@ struct Watched {
     path: PathBuf,
     directory: Option<Directory>,
     settling: Settling,
+    in_force: InForce,
     woken: Receiver<()>,
     tell: watch::Sender<Option<Content>>,
 }
@@ -174,6 +205,9 @@ impl Watched {
         while !self.tell.is_closed() {
             if let Some(directory) = &mut self.directory {
                 directory.follow();
+            }
+            if let Some(hash) = self.in_force.take() {
+                self.settling.in_force(hash);
             }
             let content: Content = read_config(&self.path).map(Into::into);
             let seen = content.as_ref().map(|bytes| ContentHash::of(bytes)).map_err(Clone::clone);
