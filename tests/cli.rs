@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -265,8 +265,45 @@ fn a_hangup_reads_the_configuration_anew() {
     await_metric(&sidecar, "sessgate_config_reloads_total{result=\"error\",trigger=\"signal\"}", 1.0);
     assert!(config().contains("count: 7"), "the last good one stays in force");
     let told = "config.yaml:3:21: `top_users.count`: `many` is no whole number; write it with digits only";
-    assert!(sidecar.log().text().contains(told), "{}", sidecar.log().text());
+    assert!(sidecar.log().wait_for(PATIENCE, |line| line.contains(told)).is_some(), "{}", sidecar.log().text());
     sidecar.stop();
+}
+
+/// Holds a lease on the file it is given, so that whoever opens it has to wait, and says so once somebody does.
+const HOLD: &str = "
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, lambda *_: print('asked', flush=True))
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+while True: signal.pause()
+";
+
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_reload_that_hangs_keeps_it_from_nothing() {
+    let place = Place::new("");
+    let sidecar = place.start();
+    let mut holder = Command::new("python3");
+    holder.args(["-c", HOLD]).arg(place.config_path()).stdout(Stdio::piped());
+    let mut holder = KilledOnDrop(holder.spawn().expect("python3 is installed"));
+    let mut said = BufReader::new(holder.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(said.next().as_deref(), Some("held"));
+    sidecar.signal("HUP");
+    assert_eq!(said.next().as_deref(), Some("asked"));
+    sidecar.client().get("/v1/stats").expect(200);
+    sidecar.signal("TERM");
+    // The system breaks a lease after 45 s.
+    let ended = sidecar.wait(Duration::from_secs(20)).0;
+    assert_eq!(ended, Some(0));
 }
 
 #[test]

@@ -180,12 +180,17 @@ async fn serve_until_told(configuration: Configuration, trust_clock: bool, loggi
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let mut hangup = listen(SignalKind::hangup())?;
     let sidecar = Sidecar::start(configuration, trust_clock, logging).await?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => sidecar.reload_on_signal().await,
+    // A reload may hang on a file system that does, and must not keep it from stopping.
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            sidecar.reload_on_signal().await;
         }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = reloads => {}
     }
     sidecar.stop().await
 }
