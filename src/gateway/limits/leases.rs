@@ -105,20 +105,22 @@ impl Leases {
         if self.table().remove(id) { Ok(()) } else { Err(GatewayError::NotFound) }
     }
 
-    /// Ends leases whose time is over and forgets users without any, unused for `track_for`. How many leases ended, those
-    /// of users who were forgotten to make room included.
+    /// Ends leases whose time is over and forgets users who have asked for nothing for `track_for`, with what they hold.
+    /// How many leases ended, those of users who were forgotten to make room included.
     pub(in crate::gateway) fn expire(&self, limits: &LeaseLimits, now: Timestamp) -> u64 {
         let mut table = self.table();
-        let mut ended = std::mem::take(&mut table.forgotten);
+        let mut ended = 0;
         while let Some((_, id)) = table.by_end.first().filter(|(end, _)| *end <= now).copied() {
             table.remove(id);
             ended += 1;
         }
-        let is_over = |(holds, used, _): &&Place| !holds && now.since(*used) >= limits.track_for;
-        while let Some((.., user)) = table.by_use.first().filter(is_over).cloned() {
-            table.forget(&user);
+        for holds in [false, true] {
+            let is_over = |place: &&Place| place.0 == holds && now.since(place.1) >= limits.track_for;
+            while let Some((.., user)) = table.longest_unused(holds).filter(is_over).cloned() {
+                table.forget(&user);
+            }
         }
-        ended
+        ended + std::mem::take(&mut table.forgotten)
     }
 
     /// Leases held by all users together.
@@ -154,6 +156,11 @@ impl Table {
         self.by_use.remove(&before);
         self.by_use.insert(held.place(user));
         Some(result)
+    }
+
+    /// The longest unused of those who hold leases or of those who do not; behind the last of these come the others.
+    fn longest_unused(&self, holds: bool) -> Option<&Place> {
+        self.by_use.range((holds, Timestamp::default(), UserName::from_stored(""))..).next()
     }
 
     fn forget(&mut self, user: &UserName) {
