@@ -9,13 +9,11 @@ use reqwest::StatusCode;
 use super::{Exit, Watched, say};
 use crate::config::problem::masked_url;
 use crate::config::settings::{Address, Secret};
+use crate::doors::serve::h1::KEY_HEADER;
 use crate::http_client::{self, why};
 
 /// How long an answer may take: container health checks wait for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What carries the key: the one header that every listener takes.
-const KEY_HEADER: &str = "x-sessgate-key";
 
 /// A connection to an admin listener.
 pub(super) struct AdminClient {

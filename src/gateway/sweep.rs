@@ -24,8 +24,8 @@ use crate::store::{Figures, FiguresQuery, LEAST_STEP, StoreError};
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Sessions that a lowered limit ends in one round of the upkeep: nobody shall see a mass log-out.
 const TRIM_PER_ROUND: usize = 100;
-/// Sessions that the storage cap ends in one round of the upkeep when the tier fills up, in steps of [`BATCH`]. Creations come with about a
-/// tenth of this rate at most on two cores, so the tier shrinks under any load.
+/// Sessions that the storage cap ends in one round of the upkeep when the tier fills up, in steps of [`BATCH`].
+/// Creations come with about a tenth of this rate at most on two cores, so the tier shrinks under any load.
 const ROOM_PER_ROUND: usize = 20 * BATCH;
 /// Touches saved in one step.
 const TOUCH_BATCH: usize = 1_000;

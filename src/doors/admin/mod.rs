@@ -25,7 +25,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use crate::config::settings::Secret;
-use crate::doors::serve::h1::{Head, Service};
+use crate::doors::serve::h1::{Head, KEY_HEADER, Service};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{Door, RequestOutcome};
 
@@ -34,9 +34,6 @@ mod readiness;
 mod respond;
 
 pub use readiness::{Phase, Readiness};
-
-/// The header that carries the key for clients that cannot set `Authorization`.
-const KEY_HEADER: &str = "x-sessgate-key";
 
 /// Reads the configuration anew.
 #[async_trait]

@@ -15,7 +15,7 @@ use self::routes::Found;
 use crate::config::settings::Secret;
 use crate::doors::serve::ServeLimits;
 use crate::doors::serve::h1::answer::{append, append_measured, append_number};
-use crate::doors::serve::h1::{Head, Service};
+use crate::doors::serve::h1::{Head, KEY_HEADER, Service};
 use crate::gateway::api::Slide;
 use crate::gateway::{Gateway, MemoryLookUp};
 use crate::metrics::labels::{Door, RequestOutcome};
@@ -27,9 +27,6 @@ pub mod problem;
 mod render;
 mod request;
 pub mod routes;
-
-/// The header that carries the API key; `Authorization` is taken by the session's token.
-const KEY_HEADER: &str = "x-sessgate-key";
 
 /// The API's description, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -294,35 +294,37 @@ fn get_del<K: RawKeys>(name: &RawName, keys: &mut K) -> Result<RawReply, K::Erro
     })
 }
 
-fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Result<RawReply, K::Error> {
+/// Answers a value that is read, and lets `then` have the key.
+fn get_then<K: RawKeys>(
+    name: &RawName,
+    keys: &mut K,
+    then: impl FnOnce(Held<K::Place>, &mut K) -> Result<(), K::Error>,
+) -> Result<RawReply, K::Error> {
     Ok(match text(read(name, keys)?) {
         Err(refusal) => RawReply::Refused(refusal),
         Ok(None) => RawReply::Nil,
         Ok(Some(held)) => {
             let data = held.data.clone();
-            match deadline {
-                Deadline::Keep => {}
-                Deadline::None if held.deadline.is_none() => {}
-                Deadline::None => keys.set_deadline(name, held, None)?,
-                Deadline::At(at) => move_deadline(name, held, at, keys)?,
-            }
+            then(held, keys)?;
             RawReply::Bytes(data)
         }
     })
 }
 
+fn get_ex<K: RawKeys>(name: &RawName, deadline: Deadline, keys: &mut K) -> Result<RawReply, K::Error> {
+    get_then(name, keys, |held, keys| match deadline {
+        Deadline::Keep => Ok(()),
+        Deadline::None if held.deadline.is_none() => Ok(()),
+        Deadline::None => keys.set_deadline(name, held, None),
+        Deadline::At(at) => move_deadline(name, held, at, keys),
+    })
+}
+
 fn get_and_renew<K: RawKeys>(name: &RawName, at: Timestamp, keys: &mut K) -> Result<RawReply, K::Error> {
-    Ok(match text(read(name, keys)?) {
-        Err(refusal) => RawReply::Refused(refusal),
-        Ok(None) => RawReply::Nil,
-        Ok(Some(held)) => {
-            let data = held.data.clone();
-            // The script asks for whole seconds, to the nearest.
-            if held.deadline.is_some_and(|deadline| deadline.since(keys.now()) >= HALF_A_SECOND) {
-                move_deadline(name, held, at, keys)?;
-            }
-            RawReply::Bytes(data)
-        }
+    get_then(name, keys, |held, keys| {
+        // The script asks for whole seconds, to the nearest.
+        let lives = held.deadline.is_some_and(|deadline| deadline.since(keys.now()) >= HALF_A_SECOND);
+        if lives { move_deadline(name, held, at, keys) } else { Ok(()) }
     })
 }
 

@@ -30,6 +30,9 @@ use io::{LaneIo, Tracked};
 pub use lane::Head;
 use lane::{Lane, Next};
 
+/// The header that carries the API key at every HTTP listener. At the session API `Authorization` is taken by the
+/// session's token; at the admin listener it may carry the key as well.
+pub const KEY_HEADER: &str = "x-sessgate-key";
 /// Header lines of a request. Browsers send about 20, proxies add a few.
 pub const MAX_HEADERS: usize = 64;
 /// Bytes of a request's line and headers, as in nginx and Apache.
