@@ -165,27 +165,85 @@ impl Exchange for SetAndIndex {
     }
 }
 
-/// Gets one key, again and again, so many times at once.
+/// What `redis-benchmark` puts a number in the place of, and the digits that this has then.
+pub const RANDOM: &str = "__rand_int__";
+const RANDOM_DIGITS: usize = RANDOM.len();
+
+/// The name of one of many keys, as `redis-benchmark` has it.
+pub fn name_of(key: &str, number: usize) -> String {
+    key.replace(RANDOM, &format!("{number:0RANDOM_DIGITS$}"))
+}
+
+/// Sets keys to one value, each once.
+pub struct SetEach {
+    key: &'static str,
+    value: Arc<[u8]>,
+    left: std::ops::Range<usize>,
+}
+
+impl SetEach {
+    /// Shares the first `count` keys among `connections`.
+    pub fn share(key: &'static str, value: &Arc<[u8]>, count: usize, connections: usize) -> Vec<Self> {
+        let each = count.div_ceil(connections);
+        let of = |first| Self { key, value: Arc::clone(value), left: first..count.min(first + each) };
+        (0..count).step_by(each).map(of).collect()
+    }
+}
+
+impl Exchange for SetEach {
+    fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(number) = self.left.next() else { return false };
+        command(out, &[b"SET", name_of(self.key, number).as_bytes(), &self.value]);
+        true
+    }
+
+    fn judge(&mut self, received: &[u8]) -> Answer {
+        compare(received, b"+OK\r\n")
+    }
+}
+
+/// Gets keys at random, so many at once; all have the same value.
 #[derive(Clone)]
 pub struct GetTogether {
-    requests: Arc<[u8]>,
+    requests: Vec<u8>,
     answers: Arc<[u8]>,
+    /// Where in the requests a number belongs.
+    places: Vec<usize>,
+    order: Order,
+    keys: usize,
 }
 
 impl GetTogether {
-    /// Gets `key`, which has this value, `pipeline` times at once.
-    pub fn new(key: &str, value: &[u8], pipeline: usize) -> Self {
-        let (mut requests, mut answers) = (Vec::new(), Vec::new());
+    /// Gets `key`, with a number below `keys` if it has a place for one, `pipeline` times at once. One for each of
+    /// `connections`, in an order that is the same in every run.
+    pub fn many(key: &str, keys: usize, value: &[u8], pipeline: usize, connections: u64) -> Vec<Self> {
+        let (mut requests, mut answers, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..pipeline {
             command(&mut requests, &[b"GET", key.as_bytes()]);
             bulk(&mut answers, value);
+            places.extend(key.find(RANDOM).map(|at| requests.len() - CRLF.len() - key.len() + at));
         }
-        Self { requests: requests.into(), answers: answers.into() }
+        let answers: Arc<[u8]> = answers.into();
+        let one = |seed| Self {
+            requests: requests.clone(),
+            answers: Arc::clone(&answers),
+            places: places.clone(),
+            order: Order::seeded(seed),
+            keys,
+        };
+        (0..connections).map(one).collect()
     }
 }
 
 impl Exchange for GetTogether {
     fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        for place in &self.places {
+            let mut left = self.order.below(self.keys);
+            for digit in self.requests[*place..place + RANDOM_DIGITS].iter_mut().rev() {
+                *digit = b"0123456789"[left % 10];
+                left /= 10;
+            }
+        }
         out.extend_from_slice(&self.requests);
         true
     }

@@ -14,13 +14,14 @@ pub struct Report {
     pub p99: f64,
 }
 
-/// Gets one key `requests` times on 50 connections from one thread, with so many requests under way on each.
-pub fn get(target: SocketAddr, key: &str, requests: u64, pipeline: u64) -> Result<Report> {
+/// Gets `key`, with a random number below `keys` in it if it has a place for one, `requests` times on 50 connections from
+/// one thread, with so many requests under way on each.
+pub fn get(target: SocketAddr, key: &str, keys: usize, requests: u64, pipeline: u64) -> Result<Report> {
     let output = REDIS_BENCHMARK
         .command()
         .args(["-h", &target.ip().to_string(), "-p", &target.port().to_string()])
         .args(["-c", "50", "-P", &pipeline.to_string(), "-n", &requests.to_string()])
-        .args(["--csv", "GET", key])
+        .args(["-r", &keys.to_string(), "--csv", "GET", key])
         .output()?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // It says so when it is refused something, and goes on.

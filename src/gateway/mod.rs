@@ -20,7 +20,7 @@ use crate::clock::{Clock, Origins, Timestamp};
 use crate::config::settings::Settings;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
-use crate::session::{Generator, SessionKey};
+use crate::session::{Clocks, Generator, SessionKey};
 use crate::store::raw::RawFound;
 use crate::store::{Failure, Figures, READ_DEADLINE, Store, StoreError, Terms};
 
@@ -120,6 +120,13 @@ pub enum MemoryLookUp {
     Absent,
 }
 
+/// What a [`View`] says of a session beside what it is.
+struct Standing {
+    last_activity: Timestamp,
+    expires_at: Timestamp,
+    stale: bool,
+}
+
 impl Gateway {
     /// Puts the parts together. Background work starts with [`run`](Self::run).
     #[must_use]
@@ -205,12 +212,43 @@ impl Gateway {
     pub fn look_up_in_memory(&self, key: &SessionKey, slide: Slide) -> MemoryLookUp {
         let watch = self.metrics.watch_hit();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
-        let Some(view) = self.use_entry(key, entry, slide, self.clock.recent()) else {
+        let Some(view) = self.view(key, entry, slide, self.clock.recent()) else {
             self.metrics.lookup(LookUpEnd::MemoryExpired, watch.elapsed());
             return MemoryLookUp::Expired;
         };
         watch.hit();
         MemoryLookUp::Hit(view)
+    }
+
+    /// Looks the first [`TOGETHER`](memory::TOGETHER) of `keys` up in memory only, as uses, and calls `each` with what it finds, in order;
+    /// `None`: a session whose time is over, so to the caller there is none. Ends at the first that memory does not hold,
+    /// or holds with more than `largest` bytes of data. How many it has called for.
+    ///
+    /// The hot path of a pipeline. `each` runs under locks, and must be quick.
+    #[inline]
+    pub fn look_up_together(
+        &self,
+        keys: &[SessionKey],
+        largest: usize,
+        mut each: impl FnMut(SessionKey, Option<&Entry>),
+    ) -> usize {
+        let watch = self.metrics.watch_hit();
+        let (now, clocks) = (self.clock.recent(), self.clocks.load());
+        let (hits, expired) = self.memory.get_together(keys, |found| {
+            let (mut hits, mut expired) = (0, 0);
+            for (key, entry) in keys.iter().zip(found) {
+                let Some(entry) = entry.filter(|entry| entry.session.data.len() <= largest) else { break };
+                let is_live = self.use_entry(key, entry, Slide::Touch, now, clocks).is_some();
+                each(*key, is_live.then_some(entry));
+                (hits, expired) = if is_live { (hits + 1, expired) } else { (hits, expired + 1) };
+            }
+            (hits, expired)
+        });
+        for _ in 0..expired {
+            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.elapsed());
+        }
+        watch.hits(hits as u64);
+        hits + expired
     }
 
     /// Looks a session up.
@@ -254,7 +292,7 @@ impl Gateway {
         let reservation = match timeout(READ_DEADLINE, self.memory.get_or_reserve(key)).await {
             // Another caller has just read it.
             Ok(Ok(entry)) => {
-                let view = self.use_entry(key, entry, slide, started.at);
+                let view = self.view(key, entry, slide, started.at);
                 return judged(view, LookUpEnd::MemoryHit, LookUpEnd::MemoryExpired);
             }
             Ok(Err(reservation)) => reservation,
@@ -267,7 +305,7 @@ impl Gateway {
         match self.timed(StoreOp::Load, read).await {
             Ok(Some(RawFound::Session(stored))) => {
                 let entry = Arc::new(Entry::of(stored));
-                let view = self.use_entry(key, Arc::clone(&entry), slide, started.at);
+                let view = self.view(key, Arc::clone(&entry), slide, started.at);
                 if view.is_some() {
                     reservation.fill(&entry);
                 }
@@ -284,10 +322,16 @@ impl Gateway {
         }
     }
 
-    /// Judges an entry, and counts the look-up as use if it is one. `None`: its time is over.
+    /// Judges an entry by the clocks in force, and counts the look-up as use if it is one. `None`: its time is over.
     #[inline]
-    fn use_entry(&self, key: &SessionKey, entry: Arc<Entry>, slide: Slide, now: Timestamp) -> Option<View> {
-        let all = self.clocks.load();
+    fn use_entry(
+        &self,
+        key: &SessionKey,
+        entry: &Arc<Entry>,
+        slide: Slide,
+        now: Timestamp,
+        all: Clocks,
+    ) -> Option<Standing> {
         let clocks = all.of(&entry.session);
         let last_activity = entry.last_activity();
         let stale = clocks.judge(last_activity, now)?;
@@ -295,13 +339,20 @@ impl Gateway {
             Slide::Peek => last_activity,
             Slide::Touch => {
                 if entry.touch(now, all.touch_interval_of(&entry.session)) {
-                    self.memory.touches().push(*key, &entry);
+                    self.memory.touches().push(*key, entry);
                 }
-                self.memory.revived(&entry);
+                self.memory.revived(entry);
                 now.max(last_activity)
             }
         };
-        Some(View { entry, last_activity, expires_at: clocks.end(last_activity), stale })
+        Some(Standing { last_activity, expires_at: clocks.end(last_activity), stale })
+    }
+
+    /// The same, with the entry.
+    fn view(&self, key: &SessionKey, entry: Arc<Entry>, slide: Slide, now: Timestamp) -> Option<View> {
+        let Standing { last_activity, expires_at, stale } =
+            self.use_entry(key, &entry, slide, now, self.clocks.load())?;
+        Some(View { entry, last_activity, expires_at, stale })
     }
 
     fn terms(&self, now: Timestamp) -> Terms {

@@ -191,7 +191,7 @@ impl Gateway {
         for (key, stored) in outcome.read {
             // An entry of its own only carries the use to the store, if that has not heard of one for long enough.
             let entry = self.memory.get(&key).unwrap_or_else(|| Arc::new(Entry::of(stored)));
-            self.use_entry(&key, entry, Slide::Touch, now);
+            self.use_entry(&key, &entry, Slide::Touch, now, self.clocks.load());
         }
         Ok(outcome.replies)
     }

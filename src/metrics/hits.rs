@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::cells::{SHARED, copy};
 
-/// The longest run.
+/// The longest run, but for what several look-ups made together add to it.
 const EVERY: u64 = 128;
 /// What took longer, in nanoseconds, is no ordinary hit. It stands for itself alone and the next is timed as well: while
 /// something is slow all are timed, and one hiccup is not counted a hundred times.
@@ -111,22 +111,23 @@ impl HitMeter {
         self.bounds.iter().position(|&bound| took <= bound).unwrap_or(self.bounds.len())
     }
 
+    /// So many hits that took so long each.
     #[cold]
     #[inline(never)]
-    fn timed(&self, copy: usize, took: u64) {
+    fn timed(&self, copy: usize, hits: u64, took: u64) {
         let (block, bucket) = (&self.blocks[copy], self.bucket(took));
         if copy == SHARED {
             // Many threads add here, so there are no runs: each hit is timed.
-            block.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-            block.sum.fetch_add(took, Ordering::Relaxed);
+            block.buckets[bucket].fetch_add(hits, Ordering::Relaxed);
+            block.sum.fetch_add(hits.wrapping_mul(took), Ordering::Relaxed);
             return;
         }
         let (run, before) = (block.run.load(Ordering::Relaxed), block.took.load(Ordering::Relaxed));
         block.change(|block| {
             block.add(self.bucket(before), run, before);
-            let ordinary = took <= ORDINARY;
-            block.add(bucket, u64::from(!ordinary), took);
-            block.run.store(u64::from(ordinary), Ordering::Relaxed);
+            let run = if took <= ORDINARY { hits } else { 0 };
+            block.add(bucket, hits - run, took);
+            block.run.store(run, Ordering::Relaxed);
             block.took.store(took, Ordering::Relaxed);
         });
     }
@@ -136,12 +137,22 @@ impl HitWatch<'_> {
     /// The look-up was a hit.
     #[inline]
     pub fn hit(self) {
+        self.hits(1);
+    }
+
+    /// It was several, made together, of which so many were hits: each is taken to last as long.
+    #[inline]
+    pub fn hits(self, hits: u64) {
+        if hits == 0 {
+            return;
+        }
         if let Some(started) = self.started {
-            self.meter.timed(self.copy, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.meter.timed(self.copy, hits, took / hits);
         } else {
-            // Nobody else writes here, and the run is not over.
+            // Nobody else writes here, and the run was not over when it began.
             let run = &self.meter.blocks[self.copy].run;
-            run.store(run.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            run.store(run.load(Ordering::Relaxed) + hits, Ordering::Relaxed);
         }
     }
 
@@ -205,7 +216,7 @@ mod tests {
     fn after_an_ordinary_hit_the_next_repeat_it_and_after_a_slow_one_none() {
         let meter = HitMeter::new(&BOUNDS);
         for (took, repeats) in [(7, EVERY - 1), (ORDINARY, EVERY - 1), (ORDINARY + 1, 0), (8, EVERY - 1)] {
-            meter.timed(MINE, took);
+            meter.timed(MINE, 1, took);
             for turn in 0..repeats {
                 let watch = meter.start_as(MINE);
                 assert!(watch.started.is_none(), "{turn} after {took}");
@@ -225,6 +236,23 @@ mod tests {
             meter.start_as(MINE).hit();
             assert_eq!(total(&meter.read()), count);
         }
+    }
+
+    #[test]
+    fn hits_that_were_made_together_are_each_counted_and_share_the_time() {
+        let meter = HitMeter::new(&BOUNDS);
+        meter.timed(MINE, 16, 7);
+        for _ in 0..7 {
+            meter.start_as(MINE).hits(16);
+        }
+        assert!(meter.start_as(MINE).started.is_some(), "the run is over");
+        assert_eq!((total(&meter.read()), meter.read().sum), (EVERY, 7 * EVERY));
+        meter.timed(MINE, 3, ORDINARY + 1);
+        meter.start_as(MINE).hits(0);
+        assert!(meter.start_as(MINE).started.is_some(), "a slow one is not repeated, and none is no hit");
+        assert_eq!(total(&meter.read()), EVERY + 3);
+        meter.timed(SHARED, 5, 7);
+        assert_eq!((total(&meter.read()), meter.read().sum), (EVERY + 8, 7 * (EVERY + 5) + 3 * (ORDINARY + 1)));
     }
 
     #[test]
@@ -251,7 +279,7 @@ mod tests {
     #[test]
     fn a_change_that_is_held_up_holds_up_no_reading() {
         let meter = HitMeter::new(&BOUNDS);
-        meter.timed(MINE, 7);
+        meter.timed(MINE, 1, 7);
         let before = meter.read();
         meter.blocks[MINE].change(|block| {
             block.add(0, 1, 7);
@@ -274,7 +302,7 @@ mod tests {
                 }
             });
             for hit in 0..HITS {
-                if hit % 2 == 0 { meter.timed(MINE, TOOK) } else { meter.start_as(MINE).hit() }
+                if hit % 2 == 0 { meter.timed(MINE, 1, TOOK) } else { meter.start_as(MINE).hit() }
             }
             done.store(true, Ordering::Relaxed);
         });

@@ -112,7 +112,7 @@ async fn reads_that_come_together_are_answered_as_if_each_came_alone() {
         if random.below(4) == 0 {
             gateway.forget();
         }
-        let chosen: Vec<_> = (0..=random.below(20)).map(|_| random.pick(&known)).collect();
+        let chosen: Vec<_> = (0..=random.below(50)).map(|_| random.pick(&known)).collect();
         client.send_all(&chosen.iter().map(|(request, _)| *request).collect::<Vec<_>>());
         client.expect(&chosen.iter().map(|(_, answer)| answer.as_str()).collect::<String>());
     }

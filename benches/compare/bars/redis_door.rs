@@ -2,10 +2,11 @@
 //! that connect for every request.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{CONNECTIONS, Lab, ROOMY, sample};
 use crate::Result;
-use crate::exchanges::{DATA_BYTES, GetTogether, bulk};
+use crate::exchanges::{DATA_BYTES, GetTogether, SetEach, bulk};
 use crate::machine::{Program, REDIS, VALKEY};
 use crate::measure::{Sample, Samples, as_f64, each, take_turns};
 use crate::process::{Process, children_cpu};
@@ -15,6 +16,16 @@ use crate::{load, redis_benchmark, visits};
 
 /// As session libraries name them.
 const KEY: &str = "sess:Zk4uQpVn0aHs2LwX9cYtRb7eGd1fMj5o";
+/// The name of one of many, with a place for its number.
+const ONE_OF_MANY: &str = "sess:Zk4uQpVn0aHs2LwX9cYt:__rand_int__";
+/// How many there are: most of what memory holds by default.
+const MANY: usize = 40_000;
+/// What is asked for: what it is called in the report, the key, and how many of them there are.
+const ASKED: [(&str, &str, usize); 2] = [("one key", KEY, 1), ("40,000 keys", ONE_OF_MANY, MANY)];
+/// Connections that store them: many, so that many share a commit.
+const LOADERS: usize = 500;
+/// What they are stored by, or something is wrong.
+const LOADING: Duration = Duration::from_secs(120);
 const PEERS: [&Program; 2] = [&REDIS, &VALKEY];
 /// Requests under way on a connection, how many a second keep a round near its length, and the bars of throughput and
 /// processor time.
@@ -37,10 +48,14 @@ impl Sides {
         let password_of_ours = Some(password).filter(|password| !password.is_empty());
         let ours = event_loops.iter().map(|loops| Sidecar::start_with(*loops, ROOMY, password_of_ours));
         let sides = Self { peers: [redis?, valkey?], ours: ours.collect::<Result<_>>()? };
-        for side in 0..sides.peers.len() + sides.ours.len() {
+        for side in 0..sides.len() {
             sides.check(side, password, true)?;
         }
         Ok(sides)
+    }
+
+    fn len(&self) -> usize {
+        self.peers.len() + self.ours.len()
     }
 
     /// One side: its process, and where it listens. The peers come first.
@@ -88,58 +103,55 @@ fn rows_of(case: &str, peers: [&[Sample]; 2], ours: &[Sample], bars: [Bar; 3]) -
 
 pub fn look_ups(lab: &mut Lab) -> Result<Section> {
     let sides = Sides::start(&[1, 2], "")?;
-    let (mut rows, mut of_two_loops) = (Vec::new(), Vec::new());
-    for (pipeline, _, [throughput, cpu]) in PIPELINES {
-        let exchange = GetTogether::new(KEY, &value(), usize::try_from(pipeline)?);
-        let clients = vec![exchange; usize::try_from(CONNECTIONS)?];
-        let [redis, valkey, one_loop, two_loops] = take_turns(lab.plan.rounds, |side| {
-            let (process, address) = sides.get(side);
-            let taken = sample(process, || Ok(load::run(address, clients.clone(), lab.plan.window)?.0))?;
-            let (per_second, cpu) = (taken.per_second * as_f64(pipeline), each(taken.cpu, pipeline));
-            Ok(Sample { per_second, cpu, ..taken })
-        })?;
-        let case = case_of(pipeline);
-        rows.extend(rows_of(&case, [&redis, &valkey], &one_loop, [throughput, cpu, Bar::None]));
-        let case = format!("two event loops, {case}");
-        of_two_loops.extend(rows_of(&case, [&redis, &valkey], &two_loops, [Bar::None; 3]));
-    }
-    let seconds = lab.plan.window.as_secs();
-    for (pipeline, a_second, [throughput, cpu]) in PIPELINES {
-        let requests = a_second * seconds;
-        let [redis, valkey, ours] = take_turns(lab.plan.rounds, |side| {
-            let (process, address) = sides.get(side);
-            let (before, of_the_generator) = (process.cpu()?, children_cpu()?);
-            let report = redis_benchmark::get(address, KEY, requests, pipeline)?;
-            let cpu = each(process.cpu()? - before, requests);
-            let of_the_generator = each(children_cpu()? - of_the_generator, requests);
-            // The generator does not look at what it gets.
-            sides.check(side, "", false)?;
-            Ok((Sample { per_second: report.per_second, cpu, p99: report.p99 }, of_the_generator))
-        })?;
-        let [of_redis, of_valkey, of_ours] =
-            [&redis, &valkey, &ours].map(|taken| taken.iter().map(|it| it.1).collect());
-        let [redis, valkey, ours] =
-            [redis, valkey, ours].map(|taken| taken.into_iter().map(|it| it.0).collect::<Vec<_>>());
-        let case = format!("redis-benchmark, {}", case_of(pipeline));
-        rows.extend(rows_of(&case, [&redis, &valkey], &ours, [throughput, cpu, Bar::None]));
-        for (program, peer) in PEERS.into_iter().zip([of_redis, of_valkey]) {
-            let what = format!("{case}, beside {}: processor time of redis-benchmark an operation", program.name);
-            rows.push(Row::new(what, Unit::Seconds, Bar::None, peer, Vec::clone(&of_ours)));
+    for side in 0..sides.len() {
+        let (load, _) =
+            load::run(sides.get(side).1, SetEach::share(ONE_OF_MANY, &value().into(), MANY, LOADERS), LOADING)?;
+        if load.failed > 0 || load.done != MANY as u64 {
+            return Err(format!("{} of {MANY} keys were stored, {} failed", load.done, load.failed).into());
         }
     }
+    let (mut rows, mut by_redis_benchmark, mut of_two_loops) = (Vec::new(), Vec::new(), Vec::new());
+    for (asked, key, keys) in ASKED {
+        for (pipeline, a_second, bars) in PIPELINES {
+            let case = case_of(asked, pipeline);
+            let [redis, valkey, one_loop, two_loops] = take_turns(lab.plan.rounds, |side| {
+                let (process, address) = sides.get(side);
+                let clients = GetTogether::many(key, keys, &value(), usize::try_from(pipeline)?, CONNECTIONS);
+                let taken = sample(process, || Ok(load::run(address, clients, lab.plan.window)?.0))?;
+                let (per_second, cpu) = (taken.per_second * as_f64(pipeline), each(taken.cpu, pipeline));
+                Ok(Sample { per_second, cpu, ..taken })
+            })?;
+            let [throughput, cpu] = bars;
+            rows.extend(rows_of(&case, [&redis, &valkey], &one_loop, [throughput, cpu, Bar::None]));
+            let of_two = format!("two event loops, {case}");
+            of_two_loops.extend(rows_of(&of_two, [&redis, &valkey], &two_loops, [Bar::None; 3]));
+            let requests = a_second * lab.plan.window.as_secs();
+            by_redis_benchmark.extend(ask_by_redis_benchmark(
+                lab,
+                &sides,
+                &case,
+                key,
+                keys,
+                (requests, pipeline, bars),
+            )?);
+        }
+    }
+    rows.extend(by_redis_benchmark);
     rows.extend(of_two_loops);
     let [(_, without, _), (_, with, _)] = PIPELINES;
+    let seconds = lab.plan.window.as_secs();
     Ok(Section {
         method: format!(
-            "`GET` of one key of {DATA_BYTES} bytes that is in memory, against redis-server and Valkey without \
-             persistence, as they come: one thread each, asked in turn on {CONNECTIONS} connections. First by our own \
+            "`GET` of {DATA_BYTES} bytes that are in memory, of one key again and again or of {MANY} at random, against \
+             redis-server and Valkey without persistence, as they come: one thread each, asked in turn on {CONNECTIONS} \
+             connections. One key measures the kernel's share, many what a gateway of sessions is for. First by our own \
              generator, for {seconds} s a round, which sends a pipeline in one piece, waits for all its answers and \
              compares them byte by byte: it needs less processor time than any of the servers, so that a server is what \
              is measured. Then by `redis-benchmark -c {CONNECTIONS}`, {} requests a round without a pipeline and {} with \
              one, whose one thread is busy nearly all the time: what it needs for an operation itself is in the table, \
-             and bounds the throughput whoever answers. The bars are those of one event \
-             loop, because the generator has the other core to itself then; two loops, for orientation, share it with \
-             the generator. The p99 of a pipeline is that of all its requests together.",
+             and bounds the throughput whoever answers. The bars are those of one event loop, because the generator has \
+             the other core to itself then; two loops, for orientation, share it with the generator. The p99 of a \
+             pipeline is that of all its requests together.",
             without * seconds,
             with * seconds,
         ),
@@ -147,8 +159,38 @@ pub fn look_ups(lab: &mut Lab) -> Result<Section> {
     })
 }
 
-fn case_of(pipeline: u64) -> String {
-    if pipeline == 1 { "no pipeline".to_owned() } else { format!("pipeline of {pipeline}") }
+/// The same by `redis-benchmark`, and what that needs itself.
+fn ask_by_redis_benchmark(
+    lab: &Lab,
+    sides: &Sides,
+    case: &str,
+    key: &str,
+    keys: usize,
+    (requests, pipeline, [throughput, cpu]): (u64, u64, [Bar; 2]),
+) -> Result<Vec<Row>> {
+    let taken: [Vec<(Sample, f64)>; 3] = take_turns(lab.plan.rounds, |side| {
+        let (process, address) = sides.get(side);
+        let (before, of_the_generator) = (process.cpu()?, children_cpu()?);
+        let report = redis_benchmark::get(address, key, keys, requests, pipeline)?;
+        let cpu = each(process.cpu()? - before, requests);
+        let of_the_generator = each(children_cpu()? - of_the_generator, requests);
+        // The generator does not look at what it gets.
+        sides.check(side, "", false)?;
+        Ok((Sample { per_second: report.per_second, cpu, p99: report.p99 }, of_the_generator))
+    })?;
+    let [of_redis, of_valkey, of_ours] = taken.each_ref().map(|taken| taken.iter().map(|it| it.1).collect());
+    let [redis, valkey, ours] = taken.map(|taken| taken.into_iter().map(|it| it.0).collect::<Vec<_>>());
+    let case = format!("redis-benchmark, {case}");
+    let mut rows = rows_of(&case, [&redis, &valkey], &ours, [throughput, cpu, Bar::None]);
+    for (program, peer) in PEERS.into_iter().zip([of_redis, of_valkey]) {
+        let what = format!("{case}, beside {}: processor time of redis-benchmark an operation", program.name);
+        rows.push(Row::new(what, Unit::Seconds, Bar::None, peer, Vec::clone(&of_ours)));
+    }
+    Ok(rows)
+}
+
+fn case_of(asked: &str, pipeline: u64) -> String {
+    if pipeline == 1 { format!("{asked}, no pipeline") } else { format!("{asked}, pipeline of {pipeline}") }
 }
 
 pub fn log_ins(lab: &mut Lab) -> Result<Section> {

@@ -30,6 +30,10 @@ impl KeyPrefix {
         let (prefix, _) = key.as_bytes().split_first_chunk().unwrap_or((&[0; 8], &[]));
         Self(*prefix)
     }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
 }
 
 impl Hash for KeyPrefix {

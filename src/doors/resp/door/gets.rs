@@ -1,20 +1,19 @@
-//! The hot path: plain `GET`s, answered from memory, several of a pipeline at a time.
+//! The hot path: plain `GET`s, answered from memory, as many of a pipeline at a time as can be looked up together.
 
 use super::client::Client;
 use super::conversation::{Counts, OUTPUT_BYTES};
 use super::{RedisDoor, Writer, errors};
 use crate::doors::resp::frame::Parser;
-use crate::gateway::{MemoryLookUp, Slide};
+use crate::gateway::memory::TOGETHER;
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, SessionKey};
 
-/// Requests whose keys are hashed one right behind the other: a hash is a chain of steps that each wait for the one
-/// before, and a processor works on several chains at once.
-const TOGETHER: usize = 4;
+/// A larger value is answered by itself, not while the sessions of others wait for it.
+const LARGEST: usize = 4 * 1024;
 
 impl RedisDoor {
-    /// Answers the plain `GET`s that `bytes` begin with, up to the first that memory does not hold: how many bytes they
-    /// were. Whatever comes then is to be answered as any other request.
+    /// Answers the plain `GET`s that `bytes` begin with, up to the first that memory does not hold or that is large: how
+    /// many bytes they were. Whatever comes then is to be answered as any other request.
     #[inline]
     pub(super) fn gets_at_once(
         &self,
@@ -25,7 +24,7 @@ impl RedisDoor {
         counts: &mut Counts,
     ) -> usize {
         let mut used = 0;
-        loop {
+        while out.len() < OUTPUT_BYTES {
             let (mut names, mut ends, mut end) = ([&[][..]; TOGETHER], [0; TOGETHER], used);
             let mut count = 0;
             while count < TOGETHER
@@ -35,46 +34,44 @@ impl RedisDoor {
                 (names[count], ends[count]) = (name, end);
                 count += 1;
             }
+            if count == 0 {
+                break;
+            }
             let mut keys = [SessionKey::from_bytes([0; 32]); TOGETHER];
-            for (key, name) in keys.iter_mut().zip(names).take(count) {
+            for (key, name) in keys.iter_mut().zip(&names[..count]) {
                 *key = SessionKey::of_raw(client.database, name);
             }
-            for (key, end) in keys.into_iter().zip(ends).take(count) {
-                if !self.get_at_once(client, key, out, counts) {
-                    return used;
-                }
-                used = end;
+            let answered = self.get_together(client, &keys[..count], out, counts);
+            if answered > 0 {
+                used = ends[answered - 1];
             }
-            if count < TOGETHER {
-                return used;
+            if answered < TOGETHER {
+                break;
             }
         }
+        used
     }
 
-    /// Whether it could answer.
+    /// How many it could answer.
     #[inline]
-    fn get_at_once(&self, client: &mut Client, key: SessionKey, out: &mut Vec<u8>, counts: &mut Counts) -> bool {
-        if out.len() >= OUTPUT_BYTES {
-            return false;
-        }
+    fn get_together(&self, client: &mut Client, keys: &[SessionKey], out: &mut Vec<u8>, counts: &mut Counts) -> usize {
         let mut to = Writer::new(out, client.protocol);
-        let outcome = match self.gateway.look_up_in_memory(&key, Slide::Touch) {
-            MemoryLookUp::Hit(view) if view.entry.content == Content::Hash => {
-                to.error(errors::WRONG_TYPE);
-                RequestOutcome::Refused
-            }
-            MemoryLookUp::Hit(view) => {
-                to.bulk(&view.entry.session.data);
-                RequestOutcome::Ok
-            }
-            MemoryLookUp::Expired => {
-                to.null();
-                client.told_absent(key, self.gateway.now());
-                RequestOutcome::Ok
-            }
-            MemoryLookUp::Absent => return false,
-        };
-        counts.add(outcome);
-        true
+        self.gateway.look_up_together(keys, LARGEST, |key, entry| {
+            counts.add(match entry {
+                Some(entry) if entry.content == Content::Hash => {
+                    to.error(errors::WRONG_TYPE);
+                    RequestOutcome::Refused
+                }
+                Some(entry) => {
+                    to.bulk(&entry.session.data);
+                    RequestOutcome::Ok
+                }
+                None => {
+                    to.null();
+                    client.told_absent(key, self.gateway.now());
+                    RequestOutcome::Ok
+                }
+            });
+        })
     }
 }
