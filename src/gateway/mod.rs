@@ -224,7 +224,7 @@ impl Gateway {
     /// `None`: a session whose time is over, so to the caller there is none. Ends at the first that memory does not hold,
     /// or holds with more than `largest` bytes of data. How many it has called for.
     ///
-    /// The hot path of a pipeline. `each` runs under locks, and must be quick.
+    /// The hot path of a pipeline. `each` runs under locks, and must be quick; what it does counts as time of a look-up.
     #[inline]
     pub fn look_up_together(
         &self,
@@ -244,8 +244,11 @@ impl Gateway {
             }
             (hits, expired)
         });
-        for _ in 0..expired {
-            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.elapsed());
+        if expired > 0 {
+            let each = watch.elapsed() / u32::try_from(hits + expired).unwrap_or(1);
+            for _ in 0..expired {
+                self.metrics.lookup(LookUpEnd::MemoryExpired, each);
+            }
         }
         watch.hits(hits as u64);
         hits + expired

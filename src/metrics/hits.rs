@@ -111,10 +111,11 @@ impl HitMeter {
         self.bounds.iter().position(|&bound| took <= bound).unwrap_or(self.bounds.len())
     }
 
-    /// So many hits that took so long each.
+    /// So many hits that took so long together.
     #[cold]
     #[inline(never)]
-    fn timed(&self, copy: usize, hits: u64, took: u64) {
+    fn timed(&self, copy: usize, hits: u64, all: u64) {
+        let took = all / hits.max(1);
         let (block, bucket) = (&self.blocks[copy], self.bucket(took));
         if copy == SHARED {
             // Many threads add here, so there are no runs: each hit is timed.
@@ -125,7 +126,7 @@ impl HitMeter {
         let (run, before) = (block.run.load(Ordering::Relaxed), block.took.load(Ordering::Relaxed));
         block.change(|block| {
             block.add(self.bucket(before), run, before);
-            let run = if took <= ORDINARY { hits } else { 0 };
+            let run = if all <= ORDINARY { hits } else { 0 };
             block.add(bucket, hits - run, took);
             block.run.store(run, Ordering::Relaxed);
             block.took.store(took, Ordering::Relaxed);
@@ -148,7 +149,7 @@ impl HitWatch<'_> {
         }
         if let Some(started) = self.started {
             let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.meter.timed(self.copy, hits, took / hits);
+            self.meter.timed(self.copy, hits, took);
         } else {
             // Nobody else writes here, and the run was not over when it began.
             let run = &self.meter.blocks[self.copy].run;
@@ -241,18 +242,18 @@ mod tests {
     #[test]
     fn hits_that_were_made_together_are_each_counted_and_share_the_time() {
         let meter = HitMeter::new(&BOUNDS);
-        meter.timed(MINE, 16, 7);
+        meter.timed(MINE, 16, 16 * 7);
         for _ in 0..7 {
             meter.start_as(MINE).hits(16);
         }
         assert!(meter.start_as(MINE).started.is_some(), "the run is over");
         assert_eq!((total(&meter.read()), meter.read().sum), (EVERY, 7 * EVERY));
-        meter.timed(MINE, 3, ORDINARY + 1);
+        meter.timed(MINE, 3, 3 * ORDINARY);
         meter.start_as(MINE).hits(0);
         assert!(meter.start_as(MINE).started.is_some(), "a slow one is not repeated, and none is no hit");
         assert_eq!(total(&meter.read()), EVERY + 3);
-        meter.timed(SHARED, 5, 7);
-        assert_eq!((total(&meter.read()), meter.read().sum), (EVERY + 8, 7 * (EVERY + 5) + 3 * (ORDINARY + 1)));
+        meter.timed(SHARED, 5, 5 * 7);
+        assert_eq!((total(&meter.read()), meter.read().sum), (EVERY + 8, 7 * (EVERY + 5) + 3 * ORDINARY));
     }
 
     #[test]

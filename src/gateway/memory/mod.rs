@@ -290,8 +290,19 @@ impl Memory {
         }
     }
 
-    fn watch(&self, key: &SessionKey, entry: &Entry) {
-        self.timers().set(KeyPrefix::of(key), entry, entry.last_activity());
+    fn watch(&self, key: &SessionKey, entry: &Arc<Entry>) {
+        self.set_timer(key, Arc::clone(entry), entry.last_activity());
+    }
+
+    /// Sets the timer of an entry, and of whatever has replaced it meanwhile: that has taken over the timer of before.
+    fn set_timer(&self, key: &SessionKey, mut entry: Arc<Entry>, now: Timestamp) {
+        loop {
+            self.timers().set(KeyPrefix::of(key), &entry, now);
+            match self.shards.peek(key) {
+                Some(held) if !Arc::ptr_eq(&held, &entry) => entry = held,
+                _ => return,
+            }
+        }
     }
 
     /// Entries that were evicted leave their timers behind. When these are the most, starts over.
@@ -307,7 +318,7 @@ impl Memory {
         self.timers().clear();
         for key in self.shards.keys() {
             if let Some(entry) = self.shards.peek(&key) {
-                self.timers().set(KeyPrefix::of(&key), &entry, about_now);
+                self.set_timer(&key, entry, about_now);
             }
         }
     }
@@ -399,6 +410,19 @@ mod tests {
             memory.remove(&key());
             assert_eq!(memory.stale(), 0, "{replacement:?}");
         }
+    }
+
+    // It is written between its arrival and the setting of its timer.
+    #[tokio::test]
+    async fn what_replaces_an_entry_that_has_no_timer_yet_has_one() {
+        let memory = memory_with(Duration::from_secs(10));
+        let Reservation { right, .. } = memory.get_or_reserve(&key()).await.expect_err("nothing is here");
+        let early = entry(1);
+        assert!(right.use_for(&early));
+        memory.bring_up(&key(), &entry(2));
+        memory.watch(&key(), &early);
+        memory.advance(Timestamp::from_millis(60_000));
+        assert_eq!(memory.stale(), 1);
     }
 
     // Two write the same key, and a third takes their reservations away: whoever wrote last is who is remembered.

@@ -4,7 +4,8 @@ use super::client::Client;
 use super::conversation::{Counts, OUTPUT_BYTES};
 use super::{RedisDoor, Writer, errors};
 use crate::doors::resp::frame::Parser;
-use crate::gateway::memory::TOGETHER;
+use crate::gateway::memory::{Entry, TOGETHER};
+use crate::gateway::{MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
 use crate::session::{Content, SessionKey};
 
@@ -41,37 +42,66 @@ impl RedisDoor {
             for (key, name) in keys.iter_mut().zip(&names[..count]) {
                 *key = SessionKey::of_raw(client.database, name);
             }
-            let answered = self.get_together(client, &keys[..count], out, counts);
-            if answered > 0 {
-                used = ends[answered - 1];
+            let mut answered = 0;
+            while answered < count {
+                answered += self.get_together(client, &keys[answered..count], out, counts);
+                if let Some(key) = keys[..count].get(answered) {
+                    if out.len() >= OUTPUT_BYTES || !self.get_alone(client, *key, out, counts) {
+                        return if answered > 0 { ends[answered - 1] } else { used };
+                    }
+                    answered += 1;
+                }
             }
-            if answered < TOGETHER {
+            used = ends[count - 1];
+            if count < TOGETHER {
                 break;
             }
         }
         used
     }
 
+    /// Answers what is too large to be answered with others. Whether memory holds it.
+    fn get_alone(&self, client: &mut Client, key: SessionKey, out: &mut Vec<u8>, counts: &mut Counts) -> bool {
+        let entry = match self.gateway.look_up_in_memory(&key, Slide::Touch) {
+            MemoryLookUp::Hit(view) => Some(view.entry),
+            MemoryLookUp::Expired => None,
+            MemoryLookUp::Absent => return false,
+        };
+        self.answer_get(client, key, entry.as_deref(), out, counts);
+        true
+    }
+
     /// How many it could answer.
     #[inline]
     fn get_together(&self, client: &mut Client, keys: &[SessionKey], out: &mut Vec<u8>, counts: &mut Counts) -> usize {
+        let answer = |key, entry: Option<&Entry>| self.answer_get(client, key, entry, out, counts);
+        self.gateway.look_up_together(keys, LARGEST, answer)
+    }
+
+    #[inline]
+    fn answer_get(
+        &self,
+        client: &mut Client,
+        key: SessionKey,
+        entry: Option<&Entry>,
+        out: &mut Vec<u8>,
+        counts: &mut Counts,
+    ) {
         let mut to = Writer::new(out, client.protocol);
-        self.gateway.look_up_together(keys, LARGEST, |key, entry| {
-            counts.add(match entry {
-                Some(entry) if entry.content == Content::Hash => {
-                    to.error(errors::WRONG_TYPE);
-                    RequestOutcome::Refused
-                }
-                Some(entry) => {
-                    to.bulk(&entry.session.data);
-                    RequestOutcome::Ok
-                }
-                None => {
-                    to.null();
-                    client.told_absent(key, self.gateway.now());
-                    RequestOutcome::Ok
-                }
-            });
-        })
+        counts.add(match entry {
+            Some(entry) if entry.content == Content::Hash => {
+                to.error(errors::WRONG_TYPE);
+                RequestOutcome::Refused
+            }
+            Some(entry) => {
+                to.bulk(&entry.session.data);
+                RequestOutcome::Ok
+            }
+            None => {
+                to.null();
+                client.told_absent(key, self.gateway.now());
+                RequestOutcome::Ok
+            }
+        });
     }
 }

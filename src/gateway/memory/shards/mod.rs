@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quick_cache::unsync::Cache;
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entry::Entry;
 use super::timers::KeyPrefix;
@@ -47,7 +47,7 @@ impl Weighter<SessionKey, Arc<Entry>> for ByWeight {
 #[derive(Clone)]
 struct Departures(Arc<Shared>);
 
-/// What has left, to be dropped outside the lock.
+/// What has left, to be dropped outside the lock; only when the capacity is lowered, the cache drops it itself.
 #[derive(Default)]
 struct Departed {
     entries: Vec<Arc<Entry>>,
@@ -74,14 +74,37 @@ pub(super) struct Right<'s> {
     key: SessionKey,
     number: u64,
     is_used: bool,
-    /// Its place at the head of those who want the same. They come after this.
-    _turn: OwnedMutexGuard<()>,
+    turn: Turn,
 }
 
 /// A right as its shard knows it.
 struct Given {
     number: u64,
-    queue: Arc<Mutex<()>>,
+    queue: Arc<Queue>,
+}
+
+/// Those who want the same right.
+struct Queue {
+    /// One at a time has its turn, until one of them has added the entry: then it is closed.
+    turn: Arc<Semaphore>,
+    /// What has been added, if it was too large to be kept.
+    not_kept: OnceLock<Arc<Entry>>,
+}
+
+/// The head of a queue.
+struct Turn {
+    queue: Arc<Queue>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Of a queue that nobody else is in.
+    fn first() -> Self {
+        let queue = Arc::new(Queue { turn: Arc::new(Semaphore::new(1)), not_kept: OnceLock::new() });
+        let permit = Arc::clone(&queue.turn).try_acquire_owned();
+        let permit = permit.unwrap_or_else(|_| unreachable!("nobody else knows of it"));
+        Self { queue, _permit: permit }
+    }
 }
 
 struct Shard {
@@ -206,6 +229,9 @@ impl Shards {
     pub(super) async fn get_or_reserve(&self, key: &SessionKey) -> Result<Arc<Entry>, Right<'_>> {
         let mut turn = None;
         loop {
+            if let Some(entry) = self.get(key) {
+                return Ok(entry);
+            }
             let queue = {
                 let mut shard = self.write(self.place(key));
                 if let Some(entry) = shard.entries.get(key) {
@@ -213,20 +239,25 @@ impl Shards {
                 }
                 match shard.given.get(key) {
                     Some(given) => Arc::clone(&given.queue),
-                    None => return Err(self.give(&mut shard, key, turn.take().unwrap_or_else(new_queue))),
+                    None => return Err(self.give(&mut shard, key, turn.take().unwrap_or_else(Turn::first))),
                 }
             };
-            // Others may have lined up anew before its turn came. Whoever waits waits for a newer queue than it is the
-            // head of, so none for each other.
-            turn = Some(queue.lock_owned().await);
+            // Others may have lined up anew before its turn came. It keeps its turn of the old queue meanwhile. No two
+            // wait for each other: who has been given a right waits for nobody, and each queue waits for such a one.
+            turn = if let Ok(permit) = Arc::clone(&queue.turn).acquire_owned().await {
+                Some(Turn { queue, _permit: permit })
+            } else if let Some(entry) = queue.not_kept.get() {
+                return Ok(Arc::clone(entry));
+            } else {
+                None
+            };
         }
     }
 
-    fn give(&self, shard: &mut Shard, key: &SessionKey, turn: OwnedMutexGuard<()>) -> Right<'_> {
+    fn give(&self, shard: &mut Shard, key: &SessionKey, turn: Turn) -> Right<'_> {
         let number = self.rights.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::clone(OwnedMutexGuard::mutex(&turn));
-        shard.given.insert(*key, Given { number, queue });
-        Right { shards: self, key: *key, number, is_used: false, _turn: turn }
+        shard.given.insert(*key, Given { number, queue: Arc::clone(&turn.queue) });
+        Right { shards: self, key: *key, number, is_used: false, turn }
     }
 
     /// Puts `fresh` in the place of the entry under `key`, if there is one and `takes_over` says so of it. If there is
@@ -238,7 +269,7 @@ impl Shards {
             None => drop(shard.given.remove(key)),
             Some(held) if !takes_over(held) => {}
             Some(_) => {
-                // A use as well: what has just been written is not what makes room for itself.
+                // A use as well: what has just been written is not the first to make room for itself.
                 let replaced = shard.entries.replace_with_lifecycle(*key, Arc::clone(fresh), false, &mut departed);
                 if let Err((key, fresh)) = replaced {
                     // Too large to be held at all.
@@ -275,7 +306,12 @@ impl Shards {
     /// The keys of all entries, one shard after the other. A shard is locked for what it takes to copy its keys: about a
     /// millisecond for a hundred thousand.
     pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
-        (0..self.count()).flat_map(|at| self.read(at).entries.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+        (0..self.count()).flat_map(|at| {
+            let shard = self.read(at);
+            let mut keys = Vec::with_capacity(shard.entries.len());
+            keys.extend(shard.entries.iter().map(|(key, _)| *key));
+            keys
+        })
     }
 
     /// Changes the weight that all together may have, and makes what is above it leave.
@@ -291,7 +327,7 @@ impl Shards {
         usize::from(key.first_byte()) & (self.all.len() - 1)
     }
 
-    // What a panic elsewhere leaves behind is as good as what it found: nothing of ours can panic under a lock.
+    // Who reads changes nothing, and nothing of ours can panic where something is changed.
     #[inline]
     fn read(&self, at: usize) -> RwLockReadGuard<'_, Shard> {
         self.all[at].read().unwrap_or_else(PoisonError::into_inner)
@@ -311,6 +347,11 @@ impl Right<'_> {
         let is_valid = shard.take_back(&self.key, self.number);
         if is_valid {
             shard.entries.insert_with_lifecycle(self.key, Arc::clone(entry), &mut departed);
+            if shard.entries.peek(&self.key).is_none() {
+                let _ = self.turn.queue.not_kept.set(Arc::clone(entry));
+            }
+            // All who wait have what they want.
+            self.turn.queue.turn.close();
         }
         drop(shard);
         is_valid
@@ -323,12 +364,6 @@ impl Drop for Right<'_> {
             self.shards.write(self.shards.place(&self.key)).take_back(&self.key, self.number);
         }
     }
-}
-
-/// The head of a queue that nobody else is in.
-fn new_queue() -> OwnedMutexGuard<()> {
-    let queue = Arc::new(Mutex::new(()));
-    queue.try_lock_owned().unwrap_or_else(|_| unreachable!("nobody else knows of it"))
 }
 
 /// Has the processor fetch what is about to be read.

@@ -114,7 +114,7 @@ fn readers_of_many_shards_and_writers_do_not_wait_for_each_other_for_ever() {
                             shards.remove(&key(n));
                         }
                         let mut shard = shards.write(shards.place(&key(n)));
-                        let right = shards.give(&mut shard, &key(n), new_queue());
+                        let right = shards.give(&mut shard, &key(n), Turn::first());
                         drop(shard);
                         right.use_for(&entry(n, 3, 1));
                     }
@@ -191,6 +191,21 @@ impl Shards {
     fn replace_it(&self) {
         self.replace(&key(1), &entry(1, 9, 1), |_| false);
     }
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_kept_is_still_shared_with_those_who_wait_for_it() {
+    let shards = shards_for(10, 100);
+    let right = shards.get_or_reserve(&key(1)).await.expect_err("nothing has been added yet");
+    let wanted = key(1);
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(shards.get_or_reserve(&wanted))).collect();
+    assert!(waiting.iter_mut().all(waits));
+    assert!(right.use_for(&entry(1, 5, 1_000)));
+    for waiter in waiting {
+        assert_eq!(waiter.await.ok().expect("it has been added meanwhile").session.revision, 5);
+    }
+    assert_eq!((shards.len(), evictions(&shards)), (0, 1));
+    assert!(shards.get_or_reserve(&key(1)).await.is_err(), "who comes later reads it anew");
 }
 
 #[tokio::test]
