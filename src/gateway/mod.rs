@@ -20,7 +20,7 @@ use crate::clock::{Clock, Origins, Timestamp};
 use crate::config::settings::Settings;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{LookUpEnd, Outcome, StoreOp};
-use crate::session::{Clocks, Generator, SessionKey};
+use crate::session::{Clocks, Generator, NameKeys, SessionKey};
 use crate::store::raw::RawFound;
 use crate::store::{Failure, Figures, READ_DEADLINE, Store, StoreError, Terms};
 
@@ -67,6 +67,8 @@ pub struct Gateway {
     /// The clocks of `settings`, for the hot path.
     clocks: LiveClocks,
     store: Arc<dyn Store>,
+    /// The store's.
+    names: NameKeys,
     clock: Arc<dyn Clock>,
     generator: Arc<dyn Generator>,
     metrics: Arc<Metrics>,
@@ -148,6 +150,7 @@ impl Gateway {
             figures: ArcSwap::default(),
             clocks: LiveClocks::new(settings.lifetimes.clocks.clocks()),
             settings: ArcSwap::new(settings),
+            names: store.names(),
             store,
             clock,
             generator,
@@ -178,6 +181,12 @@ impl Gateway {
     /// What tells the store from others.
     pub fn store_id(&self) -> &str {
         self.store.id()
+    }
+
+    /// The key of a name in a key space.
+    #[inline]
+    pub fn key(&self, database: u16, name: &[u8]) -> SessionKey {
+        self.names.key(database, name)
     }
 
     /// What deadlines that clients name are counted from.

@@ -119,7 +119,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Unavailable`].
     pub async fn look_up_raw(self: &Arc<Self>, name: &RawName, slide: Slide) -> Result<Option<RawView>, GatewayError> {
-        let key = name.key();
+        let key = self.names.of(name);
         match self.look_up_in_memory(&key, slide) {
             MemoryLookUp::Hit(view) => return Ok(Some(RawView::Session(view))),
             MemoryLookUp::Expired => return Ok(None),
@@ -147,7 +147,7 @@ impl Gateway {
         let saves_sessions = ops.iter().filter_map(RawOp::saved).any(is_session);
         // What one operation writes goes to memory; whoever looks it up meanwhile waits for it.
         let key = match &ops[..] {
-            [RawOp::Set(set)] if saves_sessions => Some(set.name.key()),
+            [RawOp::Set(set)] if saves_sessions => Some(self.names.of(&set.name)),
             _ => None,
         };
         let mut reservation = match &key {
@@ -156,7 +156,7 @@ impl Gateway {
         };
         let now = self.now();
         let names = ops.iter().flat_map(RawOp::names).chain(watched.iter().map(|(name, _)| name));
-        let used = names.map(RawName::key).filter_map(|key| Some((key, self.memory.last_activity(&key)?))).collect();
+        let used = names.map(|name| self.names.of(name)).filter_map(|key| Some((key, self.memory.last_activity(&key)?))).collect();
         let batch = RawBatch {
             used,
             terms: self.terms(now),

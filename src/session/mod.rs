@@ -16,6 +16,6 @@ pub mod token;
 pub use id::{EventId, LeaseId, SessionId};
 pub use lifetime::{Clocks, EndReason, Lifetimes, Timeout, Verdict};
 pub use limits::{Capacity, OnExcess, UserLimit, UserLimits};
-pub use raw::{Content, Fields, RawName};
+pub use raw::{Content, Fields, NameKeys, RawName};
 pub use record::{Ended, Session, StoredSession, UserName};
 pub use token::{Generator, OsGenerator, SessionKey, Token};

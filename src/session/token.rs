@@ -5,11 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
-
-/// What the hash of a raw key begins with: never a token, which begins with [`PREFIX`].
-const RAW_PREFIX: &[u8; 4] = b"raw\0";
 
 /// Random bytes of a token: 256 bits, twice what OWASP's session management asks for.
 const TOKEN_BYTES: usize = 32;
@@ -70,7 +66,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The name under which a session is kept in memory and in a store: the SHA-256 of its token.
+/// The name under which a session is kept in memory and in a store: the SHA-256 of its token, or what
+/// [`NameKeys`](super::NameKeys) makes of the name that an app has chosen.
 ///
 /// A token has 256 random bits, so a plain hash is as hard to invert as the token is to guess, and looking one up
 /// by its hash leaks nothing through timing. The bytes themselves are not secret, but name a session for good, so
@@ -88,18 +85,6 @@ impl SessionKey {
         plausible.then(|| Self::hash(presented))
     }
 
-    /// The key for a name that an app has chosen, in one of its key spaces. No token has the same.
-    #[must_use]
-    pub fn of_raw(database: u16, name: &[u8]) -> Self {
-        let [low, high] = database.to_le_bytes();
-        let [r, a, w, zero] = *RAW_PREFIX;
-        let head = [r, a, w, zero, low, high];
-        match hash_of_short(head, name) {
-            Some(hash) => Self(hash),
-            None => Self(Sha256::new().chain_update(head).chain_update(name).finalize().into()),
-        }
-    }
-
     /// The key with these bytes, as a store kept them.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -115,33 +100,6 @@ impl SessionKey {
     fn hash(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
     }
-}
-
-/// The SHA-256 of a head and a text that fit one block with their padding, as the names of sessions do: a third of what
-/// the general way costs, which every look-up of the Redis door has to pay.
-#[inline]
-fn hash_of_short(head: [u8; 6], text: &[u8]) -> Option<[u8; 32]> {
-    const BLOCK: usize = 64;
-    /// What a digest begins with: FIPS 180-4, 5.3.3.
-    const INITIAL: [u32; 8] =
-        [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-    let length = head.len() + text.len();
-    // Behind the text: a bit, zeros, and how many bits the text has.
-    if length + 1 + size_of::<u64>() > BLOCK {
-        return None;
-    }
-    let mut block = [0; BLOCK];
-    block[..head.len()].copy_from_slice(&head);
-    block[head.len()..length].copy_from_slice(text);
-    block[length] = 0x80;
-    block[BLOCK - size_of::<u64>()..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
-    let mut state = INITIAL;
-    compress256(&mut state, &[block]);
-    let mut hash = [0; 32];
-    for (bytes, word) in hash.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    Some(hash)
 }
 
 /// A key is uniformly distributed already, so its first eight bytes are its hash.
@@ -176,15 +134,6 @@ mod tests {
             assert_eq!(SessionKey::from_presented(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(SessionKey::from_presented(&[0xff; 46]), None);
-    }
-
-    #[test]
-    fn the_short_way_to_a_hash_ends_where_the_long_one_does() {
-        for length in 0..200 {
-            let name: Vec<u8> = (0..length).map(|n| b"name:"[n % 5] ^ u8::try_from(n).unwrap()).collect();
-            let long = Sha256::new().chain_update(b"raw\0\x03\x01").chain_update(&name).finalize();
-            assert_eq!(SessionKey::of_raw(0x0103, &name).as_bytes()[..], long[..], "{length}");
-        }
     }
 
     #[test]

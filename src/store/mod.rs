@@ -28,7 +28,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Lifetimes, RawName, SessionId, SessionKey, StoredSession, UserLimit,
+    Capacity, EndReason, Ended, EventId, Lifetimes, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimit,
     UserLimits, UserName,
 };
 
@@ -262,6 +262,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What tells it from any other, made with it: one that was emptied, or made anew, has another.
     fn id(&self) -> &str;
+
+    /// Turns the names that apps choose into the keys that it keeps them under.
+    fn names(&self) -> NameKeys;
 
     /// Whether other sidecars see the same sessions.
     fn is_shared(&self) -> bool;

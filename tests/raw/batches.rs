@@ -129,7 +129,7 @@ async fn what_is_written_and_gone_again_is_reported_as_gone() {
     assert_eq!(outcome.replies.unwrap()[1], bytes(&of("ann")));
     assert_eq!((outcome.created, reasons(&outcome.ended)), (2, vec![EndReason::Revoked]));
     let written: Vec<_> = outcome.written.iter().map(|stored| (stored.key, stored.session.data.len())).collect();
-    assert_eq!(written, [(name("s:2").key(), 0)], "as it now is");
+    assert_eq!(written, [(keys.key("s:2"), 0)], "as it now is");
     let outcome = keys.all(vec![set("s:3", &of("bob")), rename("s:3", "s:4"), set("s:5", &of("bob"))]).await;
     assert_eq!(outcome.ended[0].name, Some(name("s:4")));
     assert_eq!(outcome.written.len(), 1);

@@ -427,7 +427,7 @@ async fn compare(forget: bool) {
     keys.terms.lifetimes.idle_timeout = Duration::from_secs(86_400 * 365);
     if forget {
         // Whoever writes knows what is there, as if it were the only client.
-        keys.told_absent = NAMES.iter().map(|key| (super::name(key).key(), now)).collect();
+        keys.told_absent = NAMES.iter().map(|name| (keys.key(name), now)).collect();
     } else {
         keys.terms.tombstone = Duration::ZERO;
     }

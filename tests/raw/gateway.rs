@@ -32,7 +32,7 @@ async fn client(test: Arc<TestGateway>, mut random: Random) {
             _ => (0..=random.below(3)).map(|_| operation(&mut random, test.gateway.now())).collect(),
         };
         // Nobody is late: this is about memory.
-        let told_absent = NAMES.iter().map(|key| (name(key).key(), test.gateway.now())).collect();
+        let told_absent = NAMES.iter().map(|key| (test.gateway.key(0, key.as_bytes()), test.gateway.now())).collect();
         let request = RawRequest { ops, watched: Vec::new(), told_absent };
         assert!(test.gateway.run_raw(request).await.unwrap().is_some());
     }

@@ -1,11 +1,11 @@
-//! A database of the release before: everything stays, and works.
+//! A database of an earlier release: everything stays, and works.
 
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sessgate::session::{Content, EndReason, EventId, SessionId, StoredSession, Timeout};
+use sessgate::session::{Content, EndReason, EventId, RawName, SessionId, StoredSession, Timeout};
 use sessgate::store::embedded::EmbeddedStore;
-use sessgate::store::raw::RawReply;
+use sessgate::store::raw::{RawOp, RawReply, RawSet};
 use sessgate::store::{CreateLimits, Figures, Store, Whom};
 use tempfile::TempDir;
 
@@ -113,6 +113,56 @@ async fn and_works_with_what_is_new() {
     assert!(due > 1_000 && keys.figures().await.sessions > 100, "those with their own timeout stay: {due}");
     keys.assert_counted().await;
     assert_eq!(keys.get("p:1").await, super::bytes(&of("user-1")));
+}
+
+/// Has a store been left by schema 3, which kept names under hashes of another kind: whatever they were, a number stands
+/// for them here.
+fn turn_into_schema_3(directory: &TempDir) {
+    let conn = Connection::open(directory.path().join("sessgate.db")).unwrap();
+    let sql = "UPDATE sessions SET key = cast(row || x'ff' AS BLOB) WHERE database IS NOT NULL; \
+               UPDATE plain_keys SET key = cast(row || x'ff' AS BLOB); \
+               INSERT INTO tombstones VALUES (x'00', 0, 1 << 62, 1); \
+               ALTER TABLE store DROP COLUMN secret; \
+               PRAGMA user_version = 3";
+    conn.execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn names_are_found_under_their_new_keys() {
+    let mut keys = Keys::new();
+    let token = session(1, Some("ann"), START);
+    keys.store.create(token.clone(), CreateLimits::default(), terms(START)).await.unwrap();
+    let others = [RawName::new(7, b"s:1"), RawName::new(0, b"s:\0\xff"), RawName::new(7, b"p:1")];
+    keys.log_in("s:1", "ann").await;
+    keys.set("p:1", "plain").await;
+    for (name, value) in others.iter().zip(["elsewhere", "odd", "plain elsewhere"]) {
+        let RawOp::Set(set) = super::set("s:1", value) else { unreachable!() };
+        keys.run(RawOp::Set(RawSet { name: name.clone(), ..set })).await;
+    }
+    let before = (keys.figures().await, keys.store.id().to_owned());
+    keys.store.close().await;
+    turn_into_schema_3(&keys.directory);
+    keys.reopen().await;
+    assert_eq!((keys.figures().await, keys.store.id().to_owned()), before);
+    assert_eq!(keys.store.load(token.key).await.unwrap(), Some(token));
+    assert_eq!(keys.get("s:1").await, super::bytes(&of("ann")));
+    assert_eq!(keys.get("p:1").await, super::bytes("plain"));
+    for (name, value) in others.into_iter().zip(["elsewhere", "odd", "plain elsewhere"]) {
+        assert_eq!(keys.run(RawOp::Get(name)).await, super::bytes(value));
+    }
+    assert_eq!(keys.session("s:1").await.unwrap().key, keys.key("s:1"));
+    assert_eq!(keys.set("s:1", &of("bob")).await, RawReply::Done, "the session that is there");
+    assert_eq!(keys.of_user("bob", &["s:1"]).await, ["s:1"]);
+    keys.assert_counted().await;
+    let secret = keys.store.names();
+    keys.reopen().await;
+    assert_eq!(keys.store.names().of(&name("s:1")), secret.of(&name("s:1")), "the secret stays");
+}
+
+#[tokio::test]
+async fn each_store_has_a_secret_of_its_own() {
+    let (one, other) = (Keys::new(), Keys::new());
+    assert_ne!(one.key("s:1"), other.key("s:1"));
 }
 
 /// Every table and index: its name, and its columns.

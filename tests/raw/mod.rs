@@ -106,6 +106,11 @@ impl Keys {
         Self::with(|settings| settings.limits.per_user = everybody(Some(sessions), on_excess))
     }
 
+    /// The key of a name.
+    pub fn key(&self, name: &str) -> SessionKey {
+        self.store.names().key(0, name.as_bytes())
+    }
+
     /// Time goes by.
     pub fn wait(&mut self, by: Duration) {
         self.terms.now = self.terms.now + by;
@@ -122,7 +127,7 @@ impl Keys {
 
     /// From now on the client knows that this is not there.
     pub fn tell_absent(&mut self, key: &str) {
-        self.told_absent.push((name(key).key(), self.terms.now));
+        self.told_absent.push((self.key(key), self.terms.now));
     }
 
     pub fn batch(&self, ops: Vec<RawOp>) -> RawBatch {
@@ -186,11 +191,11 @@ impl Keys {
     /// Which of these keys are a user's, by the index.
     pub async fn of_user<'k>(&self, owner: &str, keys: &[&'k str]) -> Vec<&'k str> {
         let sessions = self.store.user_sessions(user(owner), None, 1_000).await.unwrap();
-        keys.iter().copied().filter(|key| sessions.iter().any(|stored| stored.key == name(key).key())).collect()
+        keys.iter().copied().filter(|key| sessions.iter().any(|stored| stored.key == self.key(key))).collect()
     }
 
     pub async fn end(&self, key: &str, reason: EndReason) -> Vec<Ended> {
-        self.store.end(sessgate::store::Whom::Key(name(key).key()), reason, 1, self.terms).await.unwrap()
+        self.store.end(sessgate::store::Whom::Key(self.key(key)), reason, 1, self.terms).await.unwrap()
     }
 
     pub async fn figures(&self) -> Figures {

@@ -42,7 +42,7 @@ async fn something_else(random: &mut Random, keys: &mut Keys) {
             drop(store.trim_users(&limits, 3, terms).await.unwrap());
         }
         3 => drop(store.make_room(Capacity { sessions: Some(4), bytes: None }, 3, terms).await.unwrap()),
-        4 => store.touch(vec![(name("s:1").key(), terms.now), (name("s:2").key(), terms.now)]).await.unwrap(),
+        4 => store.touch(vec![(keys.key("s:1"), terms.now), (keys.key("s:2"), terms.now)]).await.unwrap(),
         _ => keys.wait(MINUTE * u32::try_from(random.below(9)).unwrap()),
     }
 }

@@ -318,7 +318,7 @@ async fn what_a_batch_has_read_and_neither_ended_nor_written_is_told() {
         (vec![get("s:3"), delete("s:3")], vec![]),
     ] {
         let outcome = keys.all(ops).await;
-        let mut expected: Vec<_> = read.iter().map(|key| name(key).key()).collect();
+        let mut expected: Vec<_> = read.iter().map(|name| keys.key(name)).collect();
         let mut told: Vec<_> = outcome.read.keys().copied().collect();
         expected.sort_unstable();
         told.sort_unstable();
@@ -334,7 +334,7 @@ async fn an_idle_clock_runs_from_the_last_use_that_anybody_knows_of_and_not_a_mo
     keys.terms.grace = MINUTE;
     let idle = keys.terms.lifetimes.idle_timeout;
     keys.log_in("s:1", "ann").await;
-    keys.used.insert(name("s:1").key(), super::START + MINUTE);
+    keys.used.insert(keys.key("s:1"), super::START + MINUTE);
     keys.terms.now = super::START + idle + MINUTE - Duration::from_millis(1);
     assert_eq!(keys.get("s:1").await, bytes(&of("ann")));
     keys.assert_counted().await;

@@ -117,8 +117,8 @@ async fn a_read_in_a_transaction_is_saved_once_an_interval() {
     let door = TestRedisDoor::open(&gateway);
     let mut client = door.connect();
     client.call("SET s v", "+OK\r\n");
-    let name = sessgate::session::RawName::new(0, b"s");
-    let saved = async || gateway.store.load(name.key()).await.unwrap().map(|stored| stored.last_activity);
+    let key = gateway.store.names().key(0, b"s");
+    let saved = async || gateway.store.load(key).await.unwrap().map(|stored| stored.last_activity);
     let made = saved().await.unwrap();
     for (seconds, expected) in [(59, 0), (1, 60), (59, 60), (1, 120)] {
         gateway.clock.advance(Duration::from_secs(seconds));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, RawName, SessionId, SessionKey, StoredSession, UserLimits, UserName,
+    Capacity, EndReason, Ended, EventId, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimits, UserName,
 };
 use sessgate::store::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use sessgate::store::{
@@ -148,6 +148,10 @@ impl Store for FaultyStore {
 
     fn id(&self) -> &str {
         self.inner.id()
+    }
+
+    fn names(&self) -> NameKeys {
+        self.inner.names()
     }
 
     fn is_shared(&self) -> bool {

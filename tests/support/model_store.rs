@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, OnExcess, RawName, SessionId, SessionKey, StoredSession, UserLimit,
+    Capacity, EndReason, Ended, EventId, Generator, OnExcess, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimit,
     UserLimits, UserName, Verdict,
 };
 use sessgate::store::raw::{RawBatch, RawFound, RawOutcome, RawPage};
@@ -219,6 +219,10 @@ impl Store for ModelStore {
 
     fn id(&self) -> &'static str {
         "00"
+    }
+
+    fn names(&self) -> NameKeys {
+        NameKeys::new(0)
     }
 
     fn is_shared(&self) -> bool {

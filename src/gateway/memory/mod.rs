@@ -353,7 +353,7 @@ fn capacity(rules: MemoryRules, parts: usize) -> (u32, u64) {
 mod tests {
     use super::*;
     use crate::metrics::BuildInfo;
-    use crate::session::{Content, RawName, Session, SessionId};
+    use crate::session::{Content, NameKeys, Session, SessionId};
 
     fn entry(revision: u64) -> Arc<Entry> {
         let at = Timestamp::from_millis(1);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn key() -> SessionKey {
-        RawName { database: 0, name: Box::from(*b"name") }.key()
+        NameKeys::new(0).key(0, b"name")
     }
 
     fn memory_with(stale_after: Duration) -> Memory {

@@ -26,7 +26,8 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, RawName, SessionId, SessionKey, StoredSession, UserLimits, UserName,
+    Capacity, EndReason, Ended, EventId, Generator, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimits,
+    UserName,
 };
 
 mod directory;
@@ -82,6 +83,7 @@ pub struct Statistics {
 /// The embedded store. See [`Store`] for what it promises.
 pub struct EmbeddedStore {
     id: String,
+    names: NameKeys,
     commands: Arc<Queue<Box<dyn Command>>>,
     counters: Arc<Counters>,
     writing: watch::Receiver<()>,
@@ -122,12 +124,12 @@ impl EmbeddedStore {
             }
             outcome => outcome?,
         };
-        let id = schema::id(&conn, &database)?;
+        let (id, names) = schema::identity(&conn, &database)?;
         let readers = Readers::start(&database, READ_DEADLINE)?;
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
         let writer = Writer {
-            steps: Steps { conn, ledger, reserve, generator, max_notices: options.max_notices, last_revision: 0 },
+            steps: Steps { conn, names, ledger, reserve, generator, max_notices: options.max_notices, last_revision: 0 },
             queue: Arc::clone(&commands),
             counters: Arc::clone(&counters),
             directory: path.to_owned(),
@@ -140,7 +142,7 @@ impl EmbeddedStore {
             drop(sign);
         };
         spawn("store-write", &database, serve)?;
-        Ok(Self { id, commands, counters, writing, readers })
+        Ok(Self { id, names, commands, counters, writing, readers })
     }
 
     /// What it has done.
@@ -209,6 +211,10 @@ impl Store for EmbeddedStore {
 
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn names(&self) -> NameKeys {
+        self.names
     }
 
     fn is_shared(&self) -> bool {
@@ -297,7 +303,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn load_raw(&self, name: RawName, now: Timestamp) -> Result<Option<RawFound>, StoreError> {
-        self.readers.read(move |conn| raw::load(conn, &name, now)).await
+        let key = self.names.of(&name);
+        self.readers.read(move |conn| raw::load(conn, &key, now)).await
     }
 
     async fn run_raw(&self, batch: RawBatch) -> Result<RawOutcome, StoreError> {

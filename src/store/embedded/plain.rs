@@ -75,10 +75,15 @@ pub(super) fn size_of(name: &RawName, data: &[u8]) -> u64 {
     (name.name.len() + data.len()) as u64
 }
 
-pub(super) fn insert(conn: &Connection, name: &RawName, value: &PlainValue) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    conn: &Connection,
+    key: &SessionKey,
+    name: &RawName,
+    value: &PlainValue,
+) -> rusqlite::Result<()> {
     let size = number(size_of(name, &value.data));
     conn.prepare_cached(INSERT)?.execute((
-        name.key().as_bytes(),
+        key.as_bytes(),
         name.database,
         &name.name[..],
         content_number(value.content),

@@ -69,13 +69,12 @@ impl Steps {
     }
 }
 
-/// What is under a name.
-pub(super) fn load(conn: &Connection, name: &RawName, now: Timestamp) -> rusqlite::Result<Option<RawFound>> {
-    let key = name.key();
-    if let Some(stored) = rows::load(conn, &key)? {
+/// What is under the key of a name.
+pub(super) fn load(conn: &Connection, key: &SessionKey, now: Timestamp) -> rusqlite::Result<Option<RawFound>> {
+    if let Some(stored) = rows::load(conn, key)? {
         return Ok(Some(RawFound::Session(stored)));
     }
-    let plain = plain::find(conn, &key)?.map(|plain| plain.value);
+    let plain = plain::find(conn, key)?.map(|plain| plain.value);
     Ok(plain.filter(|value| value.deadline.is_none_or(|at| at > now)).map(RawFound::Plain))
 }
 
@@ -129,7 +128,7 @@ impl RawKeys for Work<'_> {
     }
 
     fn find(&mut self, name: &RawName) -> rusqlite::Result<Option<Held<Place>>> {
-        let key = name.key();
+        let key = self.key(name);
         let terms = &self.batch.terms;
         if let Some((found, data)) = rows::with_data(&self.steps.conn, &key)? {
             // Exactly as a look-up does: what an app was told is gone must not come back by its next write.
@@ -180,7 +179,7 @@ impl RawKeys for Work<'_> {
     }
 
     fn is_late_save(&mut self, name: &RawName) -> rusqlite::Result<bool> {
-        let key = name.key();
+        let key = self.key(name);
         let tombstone = tombstones::get(&self.steps.conn, &key, self.now())?;
         let is_late = tombstone.is_some_and(|tombstone| self.is_late(&key, tombstone));
         self.outcome.late += u64::from(is_late);
@@ -232,10 +231,11 @@ impl RawKeys for Work<'_> {
             }
             return Ok(saved.map(drop));
         }
+        let key = self.key(to);
         if let Place::Session(found) = &held.place
-            && let Some(tombstone) = tombstones::get(&self.steps.conn, &to.key(), self.now())?
+            && let Some(tombstone) = tombstones::get(&self.steps.conn, &key, self.now())?
             && !tombstone.was_left_by(found.stored.session.id)
-            && self.is_late(&to.key(), tombstone)
+            && self.is_late(&key, tombstone)
         {
             // It was written under a name of its own to be saved under this one.
             self.outcome.late += 1;
@@ -254,7 +254,6 @@ impl RawKeys for Work<'_> {
             Place::Session(found) => {
                 let size = found.size - from.name.len() as u64 + to.name.len() as u64;
                 let mut statement = self.steps.conn.prepare_cached(RENAME)?;
-                let key = to.key();
                 statement.execute((
                     found.row,
                     key.as_bytes(),
@@ -309,6 +308,10 @@ impl Found {
 }
 
 impl Work<'_> {
+    fn key(&self, name: &RawName) -> SessionKey {
+        self.steps.names.of(name)
+    }
+
     /// Whether a save under a name with a tombstone comes from who does not know of the end, or may not undo it.
     fn is_late(&self, key: &SessionKey, tombstone: Tombstone) -> bool {
         let told = || self.batch.told_absent.iter().any(|(told, at)| told == key && *at >= tombstone.ended_at);
@@ -370,7 +373,7 @@ impl Work<'_> {
 
     /// Makes a new session.
     fn create(&mut self, name: &RawName, new: NewValue) -> rusqlite::Result<Result<Written, RawRefusal>> {
-        let key = name.key();
+        let key = self.key(name);
         let terms = self.batch.terms;
         let tombstone = tombstones::get(&self.steps.conn, &key, terms.now)?;
         if let Some(tombstone) = tombstone
@@ -510,7 +513,7 @@ impl Work<'_> {
     fn write_plain(&mut self, name: &RawName, held: Option<(i64, u64)>, value: &PlainValue) -> rusqlite::Result<()> {
         match held {
             Some((row, _)) => plain::replace(&self.steps.conn, row, name, value)?,
-            None => plain::insert(&self.steps.conn, name, value)?,
+            None => plain::insert(&self.steps.conn, &self.key(name), name, value)?,
         }
         let less = held.map_or(0, |(_, size)| plain::weight(size));
         let more = plain::weight(plain::size_of(name, &value.data));

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 
 use super::error::OpenError;
 use super::ledger::Ledger;
 use super::steps::REVISION_SHIFT;
 use super::{outbox, plain, rows};
 use crate::clock::Timestamp;
+use crate::session::NameKeys;
 
 /// "Sesg": tells our files from those of other programs (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x5365_7367;
@@ -18,8 +20,12 @@ const APPLICATION_ID: i64 = 0x5365_7367;
 pub(super) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Each step takes a file from the version before to its own. Steps are never edited, only added.
-const MIGRATIONS: [(i64, &str); 3] =
-    [(1, include_str!("schema_1.sql")), (2, include_str!("schema_2.sql")), (3, include_str!("schema_3.sql"))];
+const MIGRATIONS: [(i64, &str); 4] = [
+    (1, include_str!("schema_1.sql")),
+    (2, include_str!("schema_2.sql")),
+    (3, include_str!("schema_3.sql")),
+    (4, include_str!("schema_4.sql")),
+];
 
 /// Pages in the write-ahead log (4 KiB each) at which it is copied into the database: 4 MiB.
 ///
@@ -108,6 +114,11 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    let key_of_name = |args: &Context<'_>| {
+        let (secret, database, name): (_, _, Vec<u8>) = (args.get(0)?, args.get(1)?, args.get(2)?);
+        Ok(NameKeys::new(u128::from_le_bytes(secret)).key(database, &name).as_bytes().to_vec())
+    };
+    conn.create_scalar_function("key_of_name", 3, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, key_of_name)?;
     for (step, sql) in MIGRATIONS.into_iter().filter(|&(step, _)| step > version) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;
@@ -115,13 +126,14 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", step)?;
         transaction.commit()?;
     }
-    Ok(())
+    conn.remove_function("key_of_name", 3)
 }
 
-/// What tells the store from others.
-pub(super) fn id(conn: &Connection, path: &Path) -> Result<String, OpenError> {
-    let id = conn.query_row("SELECT lower(hex(id)) FROM store", [], |row| row.get(0));
-    id.map_err(|error| OpenError::from_sqlite(path.to_owned(), &error))
+/// What tells the store from others, and what makes keys of names in it.
+pub(super) fn identity(conn: &Connection, path: &Path) -> Result<(String, NameKeys), OpenError> {
+    let read = |row: &Row<'_>| Ok((row.get(0)?, NameKeys::new(u128::from_le_bytes(row.get(1)?))));
+    let identity = conn.query_row("SELECT lower(hex(id)), secret FROM store", [], read);
+    identity.map_err(|error| OpenError::from_sqlite(path.to_owned(), &error))
 }
 
 /// Writes a page without changing it.

@@ -15,7 +15,8 @@ use super::tombstones::{self, Tombstone, Way};
 use super::{outbox, schema};
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, OnExcess, RawName, SessionKey, StoredSession, Timeout, UserLimits,
+    Capacity, EndReason, Ended, EventId, Generator, NameKeys, OnExcess, RawName, SessionKey, StoredSession, Timeout,
+    UserLimits,
 };
 use crate::store::{CreateError, CreateLimits, MAX_DISPLACED, Notice, StoreError, Terms, Update, UpdateError, Whom};
 
@@ -35,6 +36,7 @@ pub(super) const REVISION_SHIFT: u32 = 10;
 /// What the steps work on.
 pub(super) struct Steps {
     pub(super) conn: Connection,
+    pub(super) names: NameKeys,
     pub(super) ledger: Ledger,
     pub(super) reserve: Reserve,
     pub(super) generator: Arc<dyn Generator>,

@@ -40,7 +40,7 @@ impl RedisDoor {
             }
             let mut keys = [SessionKey::from_bytes([0; 32]); TOGETHER];
             for (key, name) in keys.iter_mut().zip(&names[..count]) {
-                *key = SessionKey::of_raw(client.database, name);
+                *key = self.gateway.key(client.database, name);
             }
             let mut answered = 0;
             while answered < count {

@@ -11,7 +11,7 @@ use crate::doors::resp::server;
 use crate::gateway::raw::RawView;
 use crate::gateway::{GatewayError, MemoryLookUp, Slide};
 use crate::metrics::labels::RequestOutcome;
-use crate::session::{Content, Fields, RawName, SessionKey, glob};
+use crate::session::{Content, Fields, RawName, glob};
 use crate::store::raw::{
     ANSWER_BYTES, Condition, Deadline, Direction, RawOp, RawRefusal, RawReply, RawSet, Renewal, TimeToLive, run,
 };
@@ -276,7 +276,7 @@ impl RedisDoor {
     /// Answers a command that reads what memory holds; `None`: it is none.
     pub(super) fn read_at_once(&self, client: &mut Client, command: &Command<'_>, out: &mut Vec<u8>) -> Option<Step> {
         let (key, slide) = reads(command)?;
-        let key = SessionKey::of_raw(client.database, key);
+        let key = self.gateway.key(client.database, key);
         let view = match self.gateway.look_up_in_memory(&key, slide) {
             MemoryLookUp::Hit(view) => Some(view),
             MemoryLookUp::Expired => None,
@@ -337,7 +337,7 @@ impl RedisDoor {
         let name = RawName::new(client.database, key);
         let view = self.gateway.look_up_raw(&name, slide).await?;
         if view.is_none() {
-            client.told_absent(name.key(), self.gateway.now());
+            client.told_absent(self.gateway.key(name.database, &name.name), self.gateway.now());
         }
         Ok(view)
     }

@@ -14,7 +14,7 @@ use crate::doors::resp::frame::{Arguments, KeptArguments};
 use crate::gateway::GatewayError;
 use crate::gateway::raw::RawRequest;
 use crate::metrics::labels::RequestOutcome;
-use crate::session::{RawName, SessionKey};
+use crate::session::RawName;
 use crate::store::raw::{RawOp, RawReply, TimeToLive};
 
 /// Requests that a run may have.
@@ -96,7 +96,7 @@ impl RedisDoor {
                 Part::Op(command, database) => {
                     let reply = replies.next().unwrap_or(RawReply::Nil);
                     for key in found_absent(&command, &reply) {
-                        client.told_absent(SessionKey::of_raw(database, key), self.gateway.now());
+                        client.told_absent(self.gateway.key(database, key), self.gateway.now());
                     }
                     answer_op(&command, reply, from, &mut Writer::new(out, client.protocol))
                 }

@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::clock::Timestamp;
 use crate::metrics::{BuildInfo, Metrics};
-use crate::session::{Content, RawName, Session, SessionId, StoredSession};
+use crate::session::{Content, NameKeys, Session, SessionId, StoredSession};
 
 const ROOMY: u64 = 1 << 20;
 
@@ -22,7 +22,7 @@ fn shards_for(sessions: u64, capacity: u64) -> Shards {
 }
 
 fn key(n: u16) -> SessionKey {
-    RawName { database: 0, name: n.to_be_bytes().into() }.key()
+    NameKeys::new(0).key(0, &n.to_be_bytes())
 }
 
 fn entry(n: u16, revision: u64, weight: u32) -> Arc<Entry> {
