@@ -122,11 +122,13 @@ pub enum MemoryLookUp {
     Absent,
 }
 
-/// What a [`View`] says of a session beside what it is.
+/// What becomes of a session by a look-up.
 struct Standing {
     last_activity: Timestamp,
     expires_at: Timestamp,
     stale: bool,
+    /// Whether the caller has to see to it that the activity is saved.
+    to_save: bool,
 }
 
 impl Gateway {
@@ -222,7 +224,7 @@ impl Gateway {
         let watch = self.metrics.watch_hit();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
         let Some(view) = self.view(key, entry, slide, self.clock.recent()) else {
-            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.elapsed());
+            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.miss());
             return MemoryLookUp::Expired;
         };
         watch.hit();
@@ -243,23 +245,28 @@ impl Gateway {
     ) -> usize {
         let watch = self.metrics.watch_hit();
         let (now, clocks) = (self.clock.recent(), self.clocks.load());
+        // Hardly ever any: each session is saved once an interval.
+        let mut to_save = Vec::new();
         let (hits, expired) = self.memory.get_together(keys, |found| {
             let (mut hits, mut expired) = (0, 0);
             for (key, entry) in keys.iter().zip(found) {
                 let Some(entry) = entry.filter(|entry| entry.session.data.len() <= largest) else { break };
-                let is_live = self.use_entry(key, entry, Slide::Touch, now, clocks).is_some();
-                each(*key, is_live.then_some(entry));
-                (hits, expired) = if is_live { (hits + 1, expired) } else { (hits, expired + 1) };
+                let standing = self.use_entry(entry, Slide::Touch, now, clocks);
+                if standing.as_ref().is_some_and(|standing| standing.to_save) {
+                    to_save.push((*key, Arc::clone(entry)));
+                }
+                each(*key, standing.is_some().then_some(entry));
+                (hits, expired) = if standing.is_some() { (hits + 1, expired) } else { (hits, expired + 1) };
             }
             (hits, expired)
         });
-        if expired > 0 {
-            let each = watch.elapsed() / u32::try_from(hits + expired).unwrap_or(1);
-            for _ in 0..expired {
-                self.metrics.lookup(LookUpEnd::MemoryExpired, each);
-            }
+        let took = watch.hits(hits as u64, (hits + expired) as u64);
+        for _ in 0..expired {
+            self.metrics.lookup(LookUpEnd::MemoryExpired, took);
         }
-        watch.hits(hits as u64);
+        for (key, entry) in to_save {
+            self.memory.touches().push(key, &entry);
+        }
         hits + expired
     }
 
@@ -336,34 +343,28 @@ impl Gateway {
 
     /// Judges an entry by the clocks in force, and counts the look-up as use if it is one. `None`: its time is over.
     #[inline]
-    fn use_entry(
-        &self,
-        key: &SessionKey,
-        entry: &Arc<Entry>,
-        slide: Slide,
-        now: Timestamp,
-        all: Clocks,
-    ) -> Option<Standing> {
+    fn use_entry(&self, entry: &Entry, slide: Slide, now: Timestamp, all: Clocks) -> Option<Standing> {
         let clocks = all.of(&entry.session);
         let last_activity = entry.last_activity();
         let stale = clocks.judge(last_activity, now)?;
-        let last_activity = match slide {
-            Slide::Peek => last_activity,
+        let (last_activity, to_save) = match slide {
+            Slide::Peek => (last_activity, false),
             Slide::Touch => {
-                if entry.touch(now, all.touch_interval_of(&entry.session)) {
-                    self.memory.touches().push(*key, entry);
-                }
+                let to_save = entry.touch(now, all.touch_interval_of(&entry.session));
                 self.memory.revived(entry);
-                now.max(last_activity)
+                (now.max(last_activity), to_save)
             }
         };
-        Some(Standing { last_activity, expires_at: clocks.end(last_activity), stale })
+        Some(Standing { last_activity, expires_at: clocks.end(last_activity), stale, to_save })
     }
 
-    /// The same, with the entry.
+    /// The same, with the entry, whose activity is saved if it is to be.
     fn view(&self, key: &SessionKey, entry: Arc<Entry>, slide: Slide, now: Timestamp) -> Option<View> {
-        let Standing { last_activity, expires_at, stale } =
-            self.use_entry(key, &entry, slide, now, self.clocks.load())?;
+        let Standing { last_activity, expires_at, stale, to_save } =
+            self.use_entry(&entry, slide, now, self.clocks.load())?;
+        if to_save {
+            self.memory.touches().push(*key, &entry);
+        }
         Some(View { entry, last_activity, expires_at, stale })
     }
 

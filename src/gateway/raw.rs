@@ -156,7 +156,10 @@ impl Gateway {
         };
         let now = self.now();
         let names = ops.iter().flat_map(RawOp::names).chain(watched.iter().map(|(name, _)| name));
-        let used = names.map(|name| self.names.of(name)).filter_map(|key| Some((key, self.memory.last_activity(&key)?))).collect();
+        let used = names
+            .map(|name| self.names.of(name))
+            .filter_map(|key| Some((key, self.memory.last_activity(&key)?)))
+            .collect();
         let batch = RawBatch {
             used,
             terms: self.terms(now),
@@ -191,7 +194,7 @@ impl Gateway {
         for (key, stored) in outcome.read {
             // An entry of its own only carries the use to the store, if that has not heard of one for long enough.
             let entry = self.memory.get(&key).unwrap_or_else(|| Arc::new(Entry::of(stored)));
-            self.use_entry(&key, &entry, Slide::Touch, now, self.clocks.load());
+            let _ = self.view(&key, entry, Slide::Touch, now);
         }
         Ok(outcome.replies)
     }

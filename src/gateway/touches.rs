@@ -88,14 +88,18 @@ impl Touches {
 
     /// The first `count` are saved.
     pub(super) fn saved(&self, count: usize) {
-        self.waiting().touches.drain(..count);
+        let saved: Vec<_> = self.waiting().touches.drain(..count).collect();
+        // Sessions that are nowhere else go now, when nobody waits for the queue.
+        drop(saved);
     }
 
     /// The first could not be saved as these: so they wait on, behind the others. Later uses come by themselves.
     pub(super) fn failed(&self, first: Vec<(SessionKey, Timestamp)>) {
         let mut waiting = self.waiting();
-        waiting.touches.drain(..first.len());
+        let entries: Vec<_> = waiting.touches.drain(..first.len()).collect();
         waiting.touches.extend(first.into_iter().map(|(key, at)| (key, Activity::At(at))));
+        drop(waiting);
+        drop(entries);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

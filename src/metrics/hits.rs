@@ -111,17 +111,20 @@ impl HitMeter {
         self.bounds.iter().position(|&bound| took <= bound).unwrap_or(self.bounds.len())
     }
 
-    /// So many hits that took so long together.
+    /// So many hits, among so many look-ups that took so long together. How long each of them took.
     #[cold]
     #[inline(never)]
-    fn timed(&self, copy: usize, hits: u64, all: u64) {
-        let took = all / hits.max(1);
+    fn timed(&self, copy: usize, hits: u64, of: u64, all: u64) -> u64 {
+        let took = all / of.max(1);
+        if hits == 0 {
+            return took;
+        }
         let (block, bucket) = (&self.blocks[copy], self.bucket(took));
         if copy == SHARED {
             // Many threads add here, so there are no runs: each hit is timed.
             block.buckets[bucket].fetch_add(hits, Ordering::Relaxed);
             block.sum.fetch_add(hits.wrapping_mul(took), Ordering::Relaxed);
-            return;
+            return took;
         }
         let (run, before) = (block.run.load(Ordering::Relaxed), block.took.load(Ordering::Relaxed));
         block.change(|block| {
@@ -131,6 +134,7 @@ impl HitMeter {
             block.run.store(run, Ordering::Relaxed);
             block.took.store(took, Ordering::Relaxed);
         });
+        took
     }
 }
 
@@ -138,30 +142,28 @@ impl HitWatch<'_> {
     /// The look-up was a hit.
     #[inline]
     pub fn hit(self) {
-        self.hits(1);
+        self.hits(1, 1);
     }
 
-    /// It was several, made together, of which so many were hits: each is taken to last as long.
+    /// It was no hit. How long it took; if it is not timed, what the last one took.
+    #[must_use]
+    pub fn miss(self) -> Duration {
+        self.hits(0, 1)
+    }
+
+    /// It was several, made together, of which so many were hits: each is taken to last as long. How long, as above.
     #[inline]
-    pub fn hits(self, hits: u64) {
-        if hits == 0 {
-            return;
-        }
-        if let Some(started) = self.started {
-            let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.meter.timed(self.copy, hits, took);
+    pub fn hits(self, hits: u64, of: u64) -> Duration {
+        let block = &self.meter.blocks[self.copy];
+        let took = if let Some(started) = self.started {
+            let all = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.meter.timed(self.copy, hits, of, all)
         } else {
             // Nobody else writes here, and the run was not over when it began.
-            let run = &self.meter.blocks[self.copy].run;
-            run.store(run.load(Ordering::Relaxed) + hits, Ordering::Relaxed);
-        }
-    }
-
-    /// How long the look-up has taken up to now; if it is not timed, what the last one took.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        let last = || Duration::from_nanos(self.meter.blocks[self.copy].took.load(Ordering::Relaxed));
-        self.started.map_or_else(last, |started| started.elapsed())
+            block.run.store(block.run.load(Ordering::Relaxed) + hits, Ordering::Relaxed);
+            block.took.load(Ordering::Relaxed)
+        };
+        Duration::from_nanos(took)
     }
 }
 
@@ -217,7 +219,7 @@ mod tests {
     fn after_an_ordinary_hit_the_next_repeat_it_and_after_a_slow_one_none() {
         let meter = HitMeter::new(&BOUNDS);
         for (took, repeats) in [(7, EVERY - 1), (ORDINARY, EVERY - 1), (ORDINARY + 1, 0), (8, EVERY - 1)] {
-            meter.timed(MINE, 1, took);
+            meter.timed(MINE, 1, 1, took);
             for turn in 0..repeats {
                 let watch = meter.start_as(MINE);
                 assert!(watch.started.is_none(), "{turn} after {took}");
@@ -242,18 +244,28 @@ mod tests {
     #[test]
     fn hits_that_were_made_together_are_each_counted_and_share_the_time() {
         let meter = HitMeter::new(&BOUNDS);
-        meter.timed(MINE, 16, 16 * 7);
+        meter.timed(MINE, 16, 16, 16 * 7);
         for _ in 0..7 {
-            meter.start_as(MINE).hits(16);
+            meter.start_as(MINE).hits(16, 16);
         }
         assert!(meter.start_as(MINE).started.is_some(), "the run is over");
         assert_eq!((total(&meter.read()), meter.read().sum), (EVERY, 7 * EVERY));
-        meter.timed(MINE, 3, 3 * ORDINARY);
-        meter.start_as(MINE).hits(0);
+        meter.timed(MINE, 3, 3, 3 * ORDINARY);
+        meter.start_as(MINE).hits(0, 0);
         assert!(meter.start_as(MINE).started.is_some(), "a slow one is not repeated, and none is no hit");
         assert_eq!(total(&meter.read()), EVERY + 3);
-        meter.timed(SHARED, 5, 5 * 7);
+        meter.timed(SHARED, 5, 5, 5 * 7);
         assert_eq!((total(&meter.read()), meter.read().sum), (EVERY + 8, 7 * (EVERY + 5) + 3 * ORDINARY));
+    }
+
+    #[test]
+    fn what_is_no_hit_took_as_long_as_those_that_it_was_made_with_and_does_not_count() {
+        let meter = HitMeter::new(&BOUNDS);
+        assert_eq!(meter.timed(MINE, 1, 4, 4 * 7), 7);
+        assert_eq!(meter.timed(MINE, 0, 2, 2 * 9), 9);
+        assert_eq!(meter.start_as(MINE).hits(3, 5), Duration::from_nanos(7), "the hit before, not a part of it");
+        assert_eq!(meter.start_as(MINE).miss(), Duration::from_nanos(7));
+        assert_eq!((total(&meter.read()), meter.read().sum), (4, 4 * 7));
     }
 
     #[test]
@@ -280,7 +292,7 @@ mod tests {
     #[test]
     fn a_change_that_is_held_up_holds_up_no_reading() {
         let meter = HitMeter::new(&BOUNDS);
-        meter.timed(MINE, 1, 7);
+        meter.timed(MINE, 1, 1, 7);
         let before = meter.read();
         meter.blocks[MINE].change(|block| {
             block.add(0, 1, 7);
@@ -303,7 +315,11 @@ mod tests {
                 }
             });
             for hit in 0..HITS {
-                if hit % 2 == 0 { meter.timed(MINE, 1, TOOK) } else { meter.start_as(MINE).hit() }
+                if hit % 2 == 0 {
+                    _ = meter.timed(MINE, 1, 1, TOOK);
+                } else {
+                    meter.start_as(MINE).hit()
+                }
             }
             done.store(true, Ordering::Relaxed);
         });

@@ -45,7 +45,7 @@ impl fmt::Debug for RawName {
 
 /// Turns names into keys, by a secret of the store that keeps them.
 ///
-/// It is SipHash (Aumasson and Bernstein, 2012) with one and three rounds and 128 bits. A client may choose its names, but
+/// It is `SipHash` (Aumasson and Bernstein, 2012) with one and three rounds and 128 bits. A client may choose its names, but
 /// without the secret it cannot choose two that have one key, nor one that has another's; and what it does not choose
 /// agrees once in 2^128. It costs a third of a SHA-256, which matters because every look-up of the Redis door pays it.
 #[derive(Clone, Copy)]

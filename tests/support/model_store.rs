@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sessgate::clock::Timestamp;
 use sessgate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, OnExcess, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimit,
-    UserLimits, UserName, Verdict,
+    Capacity, EndReason, Ended, EventId, Generator, NameKeys, OnExcess, RawName, SessionId, SessionKey, StoredSession,
+    UserLimit, UserLimits, UserName, Verdict,
 };
 use sessgate::store::raw::{RawBatch, RawFound, RawOutcome, RawPage};
 use sessgate::store::{

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::answers::Answers;
 use super::listen::{BACKLOG, Listener};
 use super::permits::{Permit, Permits};
 use super::watch::{Ticks, Watched, Watches};
@@ -116,6 +117,8 @@ pub struct Shared {
     pub input: RefCell<Box<[u8]>>,
     /// The same for what is to be sent.
     pub output: RefCell<Vec<u8>>,
+    /// What is to be sent later.
+    pub answers: Rc<Answers>,
     date: Cell<[u8; 29]>,
     nobody_left: Notify,
 }
@@ -306,6 +309,7 @@ fn shared(limits: &ServeLimits, metrics: Arc<Metrics>) -> Shared {
         metrics,
         input: RefCell::new(vec![0; INPUT_BYTES].into_boxed_slice()),
         output: RefCell::default(),
+        answers: Rc::default(),
         date: Cell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
         nobody_left: Notify::new(),
     }

@@ -3,7 +3,7 @@
 //! [`bind`] takes the addresses, early and in the caller's thread; [`Bound::serve`] starts the event loops, later.
 //! Each loop is one thread with one single-threaded runtime and, on TCP, an accept queue of its own, so connections
 //! never change threads and what they share needs no lock. Reading order: [`listen`], [`event_loop`], [`permits`],
-//! [`watch`], then [`h1`], which speaks HTTP/1.1 on an accepted connection.
+//! [`watch`], [`answers`], then [`h1`], which speaks HTTP/1.1 on an accepted connection.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{Door, Label};
 use crate::shutdown::Drain;
 
+pub mod answers;
 pub mod event_loop;
 pub mod h1;
 pub mod listen;

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::session::{
-    Capacity, EndReason, Ended, EventId, Generator, NameKeys, RawName, SessionId, SessionKey, StoredSession, UserLimits,
-    UserName,
+    Capacity, EndReason, Ended, EventId, Generator, NameKeys, RawName, SessionId, SessionKey, StoredSession,
+    UserLimits, UserName,
 };
 
 mod directory;
@@ -129,7 +129,15 @@ impl EmbeddedStore {
         let commands = Arc::new(Queue::new(writer::QUEUE));
         let counters = Arc::new(Counters::default());
         let writer = Writer {
-            steps: Steps { conn, names, ledger, reserve, generator, max_notices: options.max_notices, last_revision: 0 },
+            steps: Steps {
+                conn,
+                names,
+                ledger,
+                reserve,
+                generator,
+                max_notices: options.max_notices,
+                last_revision: 0,
+            },
             queue: Arc::clone(&commands),
             counters: Arc::clone(&counters),
             directory: path.to_owned(),

@@ -75,12 +75,7 @@ pub(super) fn size_of(name: &RawName, data: &[u8]) -> u64 {
     (name.name.len() + data.len()) as u64
 }
 
-pub(super) fn insert(
-    conn: &Connection,
-    key: &SessionKey,
-    name: &RawName,
-    value: &PlainValue,
-) -> rusqlite::Result<()> {
+pub(super) fn insert(conn: &Connection, key: &SessionKey, name: &RawName, value: &PlainValue) -> rusqlite::Result<()> {
     let size = number(size_of(name, &value.data));
     conn.prepare_cached(INSERT)?.execute((
         key.as_bytes(),

@@ -118,7 +118,12 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
         let (secret, database, name): (_, _, Vec<u8>) = (args.get(0)?, args.get(1)?, args.get(2)?);
         Ok(NameKeys::new(u128::from_le_bytes(secret)).key(database, &name).as_bytes().to_vec())
     };
-    conn.create_scalar_function("key_of_name", 3, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, key_of_name)?;
+    conn.create_scalar_function(
+        "key_of_name",
+        3,
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC,
+        key_of_name,
+    )?;
     for (step, sql) in MIGRATIONS.into_iter().filter(|&(step, _)| step > version) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;

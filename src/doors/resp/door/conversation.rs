@@ -9,6 +9,7 @@ use super::notices;
 use super::together::{RUN, RUN_BYTES};
 use super::{RedisDoor, Step, Writer};
 use crate::doors::resp::frame::{Frame, KeptArguments, Limits, Parser};
+use crate::doors::serve::answers::Waiting;
 use crate::doors::serve::event_loop::{Link, close};
 use crate::doors::serve::watch::{Phase, Ticks};
 use crate::metrics::labels::{Door, RequestOutcome};
@@ -17,7 +18,7 @@ use crate::metrics::labels::{Door, RequestOutcome};
 pub(super) const OUTPUT_BYTES: usize = 64 * 1024;
 /// Notices that a subscriber may leave unread, in bytes; beyond, its connection is closed.
 const UNREAD_BYTES: usize = 1024 * 1024;
-/// A connection that waits keeps no larger buffer than this.
+/// A connection that waits keeps no more than this of what it has received.
 const KEPT_BYTES: usize = 4 * 1024;
 
 /// Reads of a connection, of 64 KiB each, until the others of its event loop have their turn: a millisecond or two.
@@ -81,8 +82,10 @@ pub(super) struct Conversation<'d> {
     start: usize,
     /// Whether there may be a whole request in `held`.
     is_fresh: bool,
-    /// Answers on their way, from `sent` on.
+    /// Answers on their way, from `sent` on; a buffer of the event loop's.
     unsent: Vec<u8>,
+    /// If they wait until the others that are ready have been answered.
+    waiting: Option<Waiting>,
     sent: usize,
     /// Bytes of notices that have been added to `unsent` since it was empty.
     unread: usize,
@@ -105,6 +108,7 @@ impl<'d> Conversation<'d> {
             start: 0,
             is_fresh: false,
             unsent: Vec::new(),
+            waiting: None,
             sent: 0,
             unread: 0,
             has_advanced: false,
@@ -183,6 +187,7 @@ impl<'d> Conversation<'d> {
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.waiting = None;
         for _ in 0..ROUNDS {
             if self.sent < self.unsent.len() && !ready!(self.poll_send_unsent(cx)) {
                 return Poll::Ready(Next::Gone);
@@ -199,7 +204,10 @@ impl<'d> Conversation<'d> {
                 }
             };
             match stop {
-                Stop::NeedsMore => self.is_fresh = false,
+                Stop::NeedsMore => {
+                    self.is_fresh = false;
+                    self.waiting = self.link.shared.answers.wait(self.unsent.len());
+                }
                 Stop::OutputFull => self.is_fresh = true,
                 Stop::Close => self.is_closing = true,
                 Stop::Later(requests) => {
@@ -212,7 +220,11 @@ impl<'d> Conversation<'d> {
                 }
             }
             self.enter_phase();
+            if self.waiting.is_some() {
+                break;
+            }
         }
+        // Its next turn comes after that of all who are ready now.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -226,34 +238,16 @@ impl<'d> Conversation<'d> {
             self.held.extend_from_slice(&input[..count]);
             return Poll::Ready(Some(self.work_on_held()));
         }
-        let mut output = shared.output.borrow_mut();
-        output.clear();
-        let (used, stop) = self.work(&input[..count], &mut output);
+        let (used, stop) = self.work(&input[..count]);
         self.held.clear();
         self.start = 0;
         self.held.extend_from_slice(&input[used..count]);
-        self.unsent.clear();
-        self.sent = 0;
-        // Straight to the socket, which takes it all nearly always.
-        let mut rest = &output[..];
-        while !rest.is_empty() {
-            match self.link.stream.poll_write(cx, rest) {
-                Poll::Ready(Ok(count @ 1..)) => rest = &rest[count..],
-                Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending => {
-                    self.unsent.extend_from_slice(rest);
-                    break;
-                }
-            }
-        }
         Poll::Ready(Some(stop))
     }
 
     fn work_on_held(&mut self) -> Stop {
         let held = std::mem::take(&mut self.held);
-        let mut output = std::mem::take(&mut self.unsent);
-        let (used, stop) = self.work(&held[self.start..], &mut output);
-        self.unsent = output;
+        let (used, stop) = self.work(&held[self.start..]);
         self.held = held;
         self.start += used;
         if self.start == self.held.len() {
@@ -268,7 +262,22 @@ impl<'d> Conversation<'d> {
     }
 
     /// Answers request after request: how many bytes that were, and why no more.
-    fn work(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Stop) {
+    fn work(&mut self, bytes: &[u8]) -> (usize, Stop) {
+        let mut out = std::mem::take(&mut self.unsent);
+        if out.capacity() == 0 {
+            out = self.link.shared.answers.buffer();
+        }
+        let worked = self.work_into(bytes, &mut out);
+        // Who waits for a request holds no buffer.
+        if out.is_empty() {
+            self.link.shared.answers.give_back(out);
+        } else {
+            self.unsent = out;
+        }
+        worked
+    }
+
+    fn work_into(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Stop) {
         let (mut used, mut counts) = (0, Counts::default());
         let stop = loop {
             if self.client.is_free() {
@@ -378,8 +387,7 @@ impl<'d> Conversation<'d> {
                 }
             }
         }
-        self.unsent.clear();
-        self.unsent.shrink_to(KEPT_BYTES);
+        self.link.shared.answers.give_back(std::mem::take(&mut self.unsent));
         (self.sent, self.unread) = (0, 0);
         if self.link.watched.phase() == Phase::Writing {
             self.link.watched.enter(Phase::Busy, None);

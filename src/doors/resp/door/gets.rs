@@ -42,15 +42,12 @@ impl RedisDoor {
             for (key, name) in keys.iter_mut().zip(&names[..count]) {
                 *key = self.gateway.key(client.database, name);
             }
-            let mut answered = 0;
+            let mut answered = self.get_together(client, &keys[..count], out, counts);
             while answered < count {
-                answered += self.get_together(client, &keys[answered..count], out, counts);
-                if let Some(key) = keys[..count].get(answered) {
-                    if out.len() >= OUTPUT_BYTES || !self.get_alone(client, *key, out, counts) {
-                        return if answered > 0 { ends[answered - 1] } else { used };
-                    }
-                    answered += 1;
+                if out.len() >= OUTPUT_BYTES || !self.get_alone(client, keys[answered], out, counts) {
+                    return if answered > 0 { ends[answered - 1] } else { used };
                 }
+                answered += 1;
             }
             used = ends[count - 1];
             if count < TOGETHER {
@@ -60,7 +57,7 @@ impl RedisDoor {
         used
     }
 
-    /// Answers what is too large to be answered with others. Whether memory holds it.
+    /// Answers what is too large to be answered with others, or comes behind such a one. Whether memory holds it.
     fn get_alone(&self, client: &mut Client, key: SessionKey, out: &mut Vec<u8>, counts: &mut Counts) -> bool {
         let entry = match self.gateway.look_up_in_memory(&key, Slide::Touch) {
             MemoryLookUp::Hit(view) => Some(view.entry),

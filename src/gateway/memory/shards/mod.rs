@@ -350,10 +350,12 @@ impl Right<'_> {
             if shard.entries.peek(&self.key).is_none() {
                 let _ = self.turn.queue.not_kept.set(Arc::clone(entry));
             }
-            // All who wait have what they want.
-            self.turn.queue.turn.close();
         }
         drop(shard);
+        if is_valid {
+            // All who wait have what they want. Who comes now finds the entry, or another queue.
+            self.turn.queue.turn.close();
+        }
         is_valid
     }
 }
