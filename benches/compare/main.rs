@@ -18,6 +18,7 @@ use sessgate::clock::{Clock, SystemClock};
 use measure::Plan;
 
 mod bars;
+mod ceiling;
 mod exchanges;
 mod house;
 mod load;

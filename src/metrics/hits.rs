@@ -316,9 +316,9 @@ mod tests {
             });
             for hit in 0..HITS {
                 if hit % 2 == 0 {
-                    _ = meter.timed(MINE, 1, 1, TOOK);
+                    let _ = meter.timed(MINE, 1, 1, TOOK);
                 } else {
-                    meter.start_as(MINE).hit()
+                    meter.start_as(MINE).hit();
                 }
             }
             done.store(true, Ordering::Relaxed);
