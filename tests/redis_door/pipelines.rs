@@ -120,6 +120,49 @@ async fn reads_that_come_together_are_answered_as_if_each_came_alone() {
     door.close().await;
 }
 
+/// Answers wait for each other before they are sent, in buffers that go round. There are more of them here than may wait, some
+/// are too large to, and some requests come in two halves.
+#[tokio::test]
+async fn each_of_many_connections_gets_its_own_answers() {
+    const CLIENTS: usize = 150;
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| door.connect()).collect();
+    let length = |n: usize| if n % 10 == 0 { 20_000 } else { n * n % 997 };
+    let values: Vec<_> = (0..CLIENTS).map(|n| format!("{n:_<0$}", length(n))).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send_all(&[&format!("SET k{n} {}", values[n])]);
+    }
+    clients.iter_mut().for_each(|client| client.expect(OK));
+    for round in 0..6 {
+        let mut halves = Vec::new();
+        for (n, client) in clients.iter_mut().enumerate() {
+            let (get, requests) = (format!("GET k{n}"), 1 + (n + round) % 20);
+            if (n + round) % 7 == 0 {
+                let bytes = crate::resp::request(&get.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+                let (first, second) = bytes.split_at(round * 4);
+                client.send_bytes(first);
+                halves.push((n, second.to_vec(), requests - 1));
+            } else {
+                client.send_all(&vec![get.as_str(); requests]);
+            }
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            if (n + round) % 7 != 0 {
+                client.expect(&bulk(&values[n]).repeat(1 + (n + round) % 20));
+            }
+        }
+        for (n, second, more) in halves {
+            let get = format!("GET k{n}");
+            clients[n].send_bytes(&second);
+            clients[n].send_all(&[vec![get.as_str(); more], vec!["PING"]].concat());
+            clients[n].expect(&format!("{}+PONG\r\n", bulk(&values[n]).repeat(1 + more)));
+        }
+    }
+    drop(clients);
+    door.close().await;
+}
+
 #[tokio::test]
 async fn bytes_may_come_one_by_one() {
     let gateway = TestGateway::new();
