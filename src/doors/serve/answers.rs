@@ -11,6 +11,8 @@ use std::rc::Rc;
 const WAITING: usize = 64;
 /// An answer of more bytes does not wait.
 const LARGEST: usize = 16 * 1024;
+/// A buffer with more room than one grows to that holds such an answer is not kept.
+const KEPT_BYTES: usize = 2 * LARGEST;
 
 /// The buffers that the answers of one event loop take turns at, and how many of them wait.
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ impl Answers {
     /// Gives a buffer back. Large ones, and more than may wait, are not kept.
     pub fn give_back(&self, mut buffer: Vec<u8>) {
         let mut unused = self.unused.borrow_mut();
-        if (1..=LARGEST).contains(&buffer.capacity()) && unused.len() < WAITING {
+        if (1..=KEPT_BYTES).contains(&buffer.capacity()) && unused.len() < WAITING {
             buffer.clear();
             unused.push(buffer);
         }
@@ -78,10 +80,10 @@ mod tests {
     fn buffers_come_back_empty_and_large_or_many_ones_are_not_kept() {
         let answers = Answers::default();
         answers.give_back(b"an answer".to_vec());
-        answers.give_back(vec![0; LARGEST + 1]);
+        answers.give_back(vec![0; KEPT_BYTES + 1]);
         answers.give_back(Vec::new());
         let buffer = answers.buffer();
-        assert!(buffer.is_empty() && (9..LARGEST).contains(&buffer.capacity()));
+        assert!(buffer.is_empty() && (9..KEPT_BYTES).contains(&buffer.capacity()));
         assert_eq!(answers.buffer().capacity(), 0);
         (0..2 * WAITING).for_each(|_| answers.give_back(vec![0]));
         assert_eq!(answers.unused.borrow().len(), WAITING);
