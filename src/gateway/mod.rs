@@ -224,7 +224,7 @@ impl Gateway {
         let watch = self.metrics.watch_hit();
         let Some(entry) = self.memory.get(key) else { return MemoryLookUp::Absent };
         let Some(view) = self.view(key, entry, slide, self.clock.recent()) else {
-            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.miss());
+            self.metrics.lookup(LookUpEnd::MemoryExpired, watch.expired());
             return MemoryLookUp::Expired;
         };
         watch.hit();
@@ -260,6 +260,9 @@ impl Gateway {
             }
             (hits, expired)
         });
+        if hits + expired == 0 {
+            return 0;
+        }
         let took = watch.hits(hits as u64, (hits + expired) as u64);
         for _ in 0..expired {
             self.metrics.lookup(LookUpEnd::MemoryExpired, took);

@@ -145,9 +145,9 @@ impl HitWatch<'_> {
         self.hits(1, 1);
     }
 
-    /// It was no hit. How long it took; if it is not timed, what the last one took.
+    /// What it found was over, which is no hit. How long it took; if it is not timed, what the last one took.
     #[must_use]
-    pub fn miss(self) -> Duration {
+    pub fn expired(self) -> Duration {
         self.hits(0, 1)
     }
 
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(meter.timed(MINE, 1, 4, 4 * 7), 7);
         assert_eq!(meter.timed(MINE, 0, 2, 2 * 9), 9);
         assert_eq!(meter.start_as(MINE).hits(3, 5), Duration::from_nanos(7), "the hit before, not a part of it");
-        assert_eq!(meter.start_as(MINE).miss(), Duration::from_nanos(7));
+        assert_eq!(meter.start_as(MINE).expired(), Duration::from_nanos(7));
         assert_eq!((total(&meter.read()), meter.read().sum), (4, 4 * 7));
     }
 

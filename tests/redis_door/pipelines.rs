@@ -128,12 +128,14 @@ async fn each_of_many_connections_gets_its_own_answers() {
     let gateway = TestGateway::new();
     let door = TestRedisDoor::open(&gateway);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| door.connect()).collect();
-    let length = |n: usize| if n % 10 == 0 { 20_000 } else { n * n % 997 };
+    let length = |n: usize| if n.is_multiple_of(10) { 20_000 } else { n * n % 997 };
     let values: Vec<_> = (0..CLIENTS).map(|n| format!("{n:_<0$}", length(n))).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send_all(&[&format!("SET k{n} {}", values[n])]);
     }
-    clients.iter_mut().for_each(|client| client.expect(OK));
+    for client in &mut clients {
+        client.expect(OK);
+    }
     for round in 0..6 {
         let mut halves = Vec::new();
         for (n, client) in clients.iter_mut().enumerate() {

@@ -1,8 +1,8 @@
-//! Answers that wait for each other, so that they are sent one right behind the other.
+//! Answers of the Redis door that wait for each other, so that they are sent one right behind the other.
 //!
 //! A client that talks over several connections sleeps when there is nothing to read, and whoever sends to a client that
-//! sleeps pays for waking it. So an event loop answers all that has come before it sends the first answer: the client
-//! wakes once, and finds the rest when it is done with the first.
+//! sleeps pays for waking it. So small answers that memory gives wait until the other connections that are ready have been
+//! answered, too: the client wakes once, and finds the rest when it is done with the first.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,14 +11,16 @@ use std::rc::Rc;
 const WAITING: usize = 64;
 /// An answer of more bytes does not wait.
 const LARGEST: usize = 16 * 1024;
-/// A buffer with more room than one grows to that holds such an answer is not kept.
-const KEPT_BYTES: usize = 2 * LARGEST;
+/// Room of all buffers that are kept, and of one of them: several times what a connection sends at once.
+const KEPT_BYTES: (usize, usize) = (2 * 1024 * 1024, 256 * 1024);
 
 /// The buffers that the answers of one event loop take turns at, and how many of them wait.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// The last one used comes first: it is still in the processor's cache.
     unused: RefCell<Vec<Vec<u8>>>,
+    /// The room of the unused.
+    kept: Cell<usize>,
     waiting: Cell<usize>,
 }
 
@@ -36,15 +38,18 @@ impl Answers {
     /// An empty buffer.
     #[must_use]
     pub fn buffer(&self) -> Vec<u8> {
-        self.unused.borrow_mut().pop().unwrap_or_default()
+        let buffer = self.unused.borrow_mut().pop().unwrap_or_default();
+        self.kept.set(self.kept.get() - buffer.capacity());
+        buffer
     }
 
-    /// Gives a buffer back. Large ones, and more than may wait, are not kept.
+    /// Gives a buffer back. It is kept if there is room for it.
     pub fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut unused = self.unused.borrow_mut();
-        if (1..=KEPT_BYTES).contains(&buffer.capacity()) && unused.len() < WAITING {
+        let ((all, one), kept) = (KEPT_BYTES, self.kept.get() + buffer.capacity());
+        if (1..=one).contains(&buffer.capacity()) && kept <= all {
             buffer.clear();
-            unused.push(buffer);
+            self.unused.borrow_mut().push(buffer);
+            self.kept.set(kept);
         }
     }
 
@@ -77,15 +82,17 @@ mod tests {
     }
 
     #[test]
-    fn buffers_come_back_empty_and_large_or_many_ones_are_not_kept() {
-        let answers = Answers::default();
+    fn buffers_come_back_empty_and_their_room_is_bounded() {
+        let (answers, (all, one)) = (Answers::default(), KEPT_BYTES);
         answers.give_back(b"an answer".to_vec());
-        answers.give_back(vec![0; KEPT_BYTES + 1]);
+        answers.give_back(Vec::with_capacity(one + 1));
         answers.give_back(Vec::new());
         let buffer = answers.buffer();
-        assert!(buffer.is_empty() && (9..KEPT_BYTES).contains(&buffer.capacity()));
-        assert_eq!(answers.buffer().capacity(), 0);
-        (0..2 * WAITING).for_each(|_| answers.give_back(vec![0]));
-        assert_eq!(answers.unused.borrow().len(), WAITING);
+        assert!(buffer.is_empty() && (9..one).contains(&buffer.capacity()));
+        assert_eq!((answers.buffer().capacity(), answers.kept.get()), (0, 0));
+        (0..2 * all / one).for_each(|_| answers.give_back(Vec::with_capacity(one)));
+        assert_eq!((answers.unused.borrow().len(), answers.kept.get()), (all / one, all));
+        drop(answers.buffer());
+        assert_eq!(answers.kept.get(), all - one);
     }
 }

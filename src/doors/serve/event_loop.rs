@@ -115,9 +115,9 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Filled and used up within one poll of one connection.
     pub input: RefCell<Box<[u8]>>,
-    /// The same for what is to be sent.
+    /// The same for what HTTP sends at once.
     pub output: RefCell<Vec<u8>>,
-    /// What is to be sent later.
+    /// What the Redis door sends a moment later.
     pub answers: Rc<Answers>,
     date: Cell<[u8; 29]>,
     nobody_left: Notify,

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::error::OpenError;
@@ -11,7 +10,7 @@ use super::ledger::Ledger;
 use super::steps::REVISION_SHIFT;
 use super::{outbox, plain, rows};
 use crate::clock::Timestamp;
-use crate::session::NameKeys;
+use crate::session::{NameKeys, RawName};
 
 /// "Sesg": tells our files from those of other programs (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x5365_7367;
@@ -26,6 +25,9 @@ const MIGRATIONS: [(i64, &str); 4] = [
     (3, include_str!("schema_3.sql")),
     (4, include_str!("schema_4.sql")),
 ];
+
+/// From this version on names are kept under keys by a secret.
+const NAMES_KEYED: i64 = 4;
 
 /// Pages in the write-ahead log (4 KiB each) at which it is copied into the database: 4 MiB.
 ///
@@ -54,7 +56,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// does, and less than a clock is behind that starts at some fixed date.
 const CLOCK_DOUBT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Rows corrected in one transaction, which keeps the write-ahead log small.
+/// Rows corrected at once: in one transaction, which keeps the write-ahead log small, or out of memory.
 const CORRECTIONS: i64 = 10_000;
 
 /// Opens the file for writing, after making sure that it is ours, and brings it to the current schema.
@@ -114,24 +116,42 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
-    let key_of_name = |args: &Context<'_>| {
-        let (secret, database, name): (_, _, Vec<u8>) = (args.get(0)?, args.get(1)?, args.get(2)?);
-        Ok(NameKeys::new(u128::from_le_bytes(secret)).key(database, &name).as_bytes().to_vec())
-    };
-    conn.create_scalar_function(
-        "key_of_name",
-        3,
-        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC,
-        key_of_name,
-    )?;
     for (step, sql) in MIGRATIONS.into_iter().filter(|&(step, _)| step > version) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;
+        if step == NAMES_KEYED {
+            key_names(&transaction)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", step)?;
         transaction.commit()?;
     }
-    conn.remove_function("key_of_name", 3)
+    Ok(())
+}
+
+/// Keeps all names under keys by the store's secret. A statement that changed them all would keep what it has changed in
+/// memory until it ends.
+fn key_names(conn: &Connection) -> rusqlite::Result<()> {
+    let names = conn.query_row("SELECT secret FROM store", [], |row| row.get(0).map(u128::from_le_bytes))?;
+    let names = NameKeys::new(names);
+    for table in ["sessions", "plain_keys"] {
+        let sql = format!(
+            "SELECT row, database, name FROM {table} WHERE row > ?1 AND database IS NOT NULL ORDER BY row LIMIT ?2"
+        );
+        let mut next = conn.prepare(&sql)?;
+        let mut change = conn.prepare(&format!("UPDATE {table} SET key = ?2 WHERE row = ?1"))?;
+        let mut last = 0_i64;
+        loop {
+            let read = |row: &Row<'_>| Ok((row.get(0)?, RawName { database: row.get(1)?, name: row.get(2)? }));
+            let found: Vec<(i64, _)> = next.query_map((last, CORRECTIONS), read)?.collect::<rusqlite::Result<_>>()?;
+            let Some((row, _)) = found.last() else { break };
+            last = *row;
+            for (row, name) in found {
+                change.execute((row, names.of(&name).as_bytes()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What tells the store from others, and what makes keys of names in it.

@@ -82,7 +82,7 @@ pub(super) struct Conversation<'d> {
     start: usize,
     /// Whether there may be a whole request in `held`.
     is_fresh: bool,
-    /// Answers on their way, from `sent` on; a buffer of the event loop's.
+    /// Answers on their way, from `sent` on, in a buffer that the event loop gets back.
     unsent: Vec<u8>,
     /// If they wait until the others that are ready have been answered.
     waiting: Option<Waiting>,
