@@ -91,8 +91,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a directory, making both if need be. Blocks, for about a second a million sessions; after a
-    /// change of release that changes the database, for ten times as long, once.
+    /// Opens the store in a directory, making both if need be. Blocks, for about a second a million sessions, and
+    /// once for ten to twenty after a change of release that changes the database.
     ///
     /// `now` is the clock's time: stored times ahead of it are corrected, see `schema::correct_times`.
     ///
