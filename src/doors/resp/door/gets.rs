@@ -26,21 +26,17 @@ impl RedisDoor {
     ) -> usize {
         let mut used = 0;
         while out.len() < OUTPUT_BYTES {
-            let (mut names, mut ends, mut end) = ([&[][..]; TOGETHER], [0; TOGETHER], used);
-            let mut count = 0;
+            let (mut keys, mut ends) = ([SessionKey::from_bytes([0; 32]); TOGETHER], [0; TOGETHER]);
+            let (mut count, mut end) = (0, used);
             while count < TOGETHER
                 && let Some((name, length)) = parser.plain_get(&bytes[end..])
             {
                 end += length;
-                (names[count], ends[count]) = (name, end);
+                (keys[count], ends[count]) = (self.gateway.key(client.database, name), end);
                 count += 1;
             }
             if count == 0 {
                 break;
-            }
-            let mut keys = [SessionKey::from_bytes([0; 32]); TOGETHER];
-            for (key, name) in keys.iter_mut().zip(&names[..count]) {
-                *key = self.gateway.key(client.database, name);
             }
             let mut answered = self.get_together(client, &keys[..count], out, counts);
             while answered < count {
@@ -75,7 +71,8 @@ impl RedisDoor {
         self.gateway.look_up_together(keys, LARGEST, answer)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it is most of what a look-up of a pipeline does here")]
+    #[inline(always)]
     fn answer_get(
         &self,
         client: &mut Client,
