@@ -206,10 +206,11 @@ impl Parser {
     #[inline]
     fn short(&self, buffer: &[u8]) -> Option<Span> {
         const ARGUMENT: usize = b"*2\r\n$3\r\nGET\r\n$".len();
-        let [b'*', b'2', b'\r', b'\n', b'$', b'3', b'\r', b'\n', _, _, _, b'\r', b'\n', b'$', rest @ ..] = buffer
-        else {
+        let (head, rest) = buffer.split_first_chunk::<ARGUMENT>()?;
+        // Whole words are compared, not each byte.
+        if !head.starts_with(b"*2\r\n$3\r\n") || !head.ends_with(b"\r\n$") {
             return None;
-        };
+        }
         let (length, header) = short_length(rest)?;
         let start = ARGUMENT + header;
         let end = start + length;
