@@ -1,4 +1,4 @@
-//! A server that answers without looking: what a generator can be answered at the most, whoever answers.
+//! A server that answers without looking: how far a generator lets others get.
 
 use std::io;
 use std::net::SocketAddr;

@@ -154,8 +154,9 @@ pub fn look_ups(lab: &mut Lab) -> Result<Section> {
              compares them byte by byte: it needs less processor time than any of the servers, so that a server is what \
              is measured. Then by `redis-benchmark -c {CONNECTIONS}`, {} requests a round without a pipeline and {} with \
              one, whose one thread is busy nearly all the time: what it needs for an operation itself is in the table, \
-             and bounds the throughput whoever answers. So does the last row of each case: where a server of a few \
-             lines that answers without looking misses the bar, nothing can meet it: a server that is done sooner sleeps \
+             and bounds the throughput whoever answers. So does the last row of each case: it is \
+             that of a server of a few lines that answers without looking, which shows how far the generator lets others \
+             get: a server that is done sooner sleeps \
              more often, and redis-benchmark pays for waking it. The bars are those of one event loop, because the generator has \
              the other core to itself then; two loops, for orientation, share it with the generator. The p99 of a \
              pipeline is that of all its requests together.",
