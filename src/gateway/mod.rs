@@ -241,7 +241,7 @@ impl Gateway {
         &self,
         keys: &[SessionKey],
         largest: usize,
-        mut each: impl FnMut(SessionKey, Option<&Entry>),
+        mut each: impl FnMut(&SessionKey, Option<&Entry>),
     ) -> usize {
         let watch = self.metrics.watch_hit();
         let (now, clocks) = (self.clock.recent(), self.clocks.load());
@@ -255,7 +255,7 @@ impl Gateway {
                 if standing.as_ref().is_some_and(|standing| standing.to_save) {
                     to_save.push((*key, Arc::clone(entry)));
                 }
-                each(*key, standing.is_some().then_some(entry));
+                each(key, standing.is_some().then_some(entry));
                 (hits, expired) = if standing.is_some() { (hits + 1, expired) } else { (hits, expired + 1) };
             }
             (hits, expired)

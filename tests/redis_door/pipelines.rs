@@ -1,5 +1,7 @@
 //! Many requests at once: each has its answer, in order, however the bytes come.
 
+use std::io::Read;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use sessgate::doors::resp::reply::errors;
@@ -162,6 +164,73 @@ async fn each_of_many_connections_gets_its_own_answers() {
         }
     }
     drop(clients);
+    door.close().await;
+}
+
+/// Whether the end is noticed before the answers are sent or after.
+#[tokio::test]
+async fn who_says_no_more_still_gets_all_answers() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    door.connect().call("SET a 1", OK);
+    for requests in 1..100 {
+        let mut client = door.connect();
+        client.send_all(&vec!["GET a"; requests]);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        client.expect(&bulk("1").repeat(requests));
+        client.expect_closed();
+    }
+    door.close().await;
+}
+
+/// Small answers, of which many more are asked for than the kernel holds for who does not take them.
+#[tokio::test]
+async fn who_takes_answers_late_still_gets_all() {
+    const REQUESTS: usize = 2_000;
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let (mut client, mut other) = (door.connect(), door.connect());
+    let value = "x".repeat(15_000);
+    client.call(&format!("SET a {value}"), OK);
+    for _ in 0..REQUESTS {
+        client.send_all(&["GET a"]);
+        // Its event loop has nothing else to do, and so meets them one by one.
+        other.call("PING", "+PONG\r\n");
+    }
+    for _ in 0..REQUESTS {
+        client.expect(&bulk(&value));
+    }
+    client.call("PING", "+PONG\r\n");
+    drop((client, other));
+    door.close().await;
+}
+
+/// Notices and answers to one client stay whole, and in turn.
+#[tokio::test]
+async fn a_listener_is_told_between_its_answers() {
+    const ROUNDS: usize = 200;
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let (mut client, mut other) = (door.connect(), door.connect());
+    client.greet();
+    client.call("SET a 1", OK);
+    client.send_all(&["SUBSCRIBE __keyevent@0__:del"]);
+    client.expect(&format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk("__keyevent@0__:del")));
+    let answer = bulk("1");
+    for round in 0..ROUNDS {
+        let name = format!("b{round}");
+        let notice = format!(">3\r\n{}{}{}", bulk("message"), bulk("__keyevent@0__:del"), bulk(&name));
+        other.send_all(&[&format!("SET {name} 1"), &format!("DEL {name}")]);
+        client.send_all(&["GET a", "GET a"]);
+        other.expect(&format!("{OK}:1\r\n"));
+        let mut received = vec![0; notice.len() + 2 * answer.len()];
+        client.stream.read_exact(&mut received).unwrap();
+        let received = String::from_utf8(received).unwrap();
+        let notice_at = received.find(&notice).expect("it is told");
+        assert_eq!(received.replacen(&notice, "", 1), answer.repeat(2), "{received}");
+        assert!(notice_at.is_multiple_of(answer.len()), "{received}");
+    }
+    drop((client, other));
     door.close().await;
 }
 

@@ -38,54 +38,68 @@ const MAX_TICK: Duration = Duration::from_millis(250);
 /// The shortest: below it the watching would cost more than it saves.
 const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// A client's connection.
+/// A client's connection. Its clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Stream(Rc<RefCell<Socket>>);
+
 #[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
+enum Socket {
     Tcp(TcpStream),
-    /// Over a Unix socket.
     Unix(UnixStream),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self(Rc::new(RefCell::new(Socket::Tcp(stream))))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self(Rc::new(RefCell::new(Socket::Unix(stream))))
+    }
 }
 
 impl Stream {
     /// Reads what is there into `buffer`; 0: the client has said all it will.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        let done = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        let done = match &mut *self.0.borrow_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
         };
         done.map_ok(|()| buffer.filled().len())
     }
 
     /// Writes as much of `bytes` as fits.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self.0.borrow_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     /// Writes as much of each of `slices` in turn as fits.
-    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut *self.0.borrow_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     /// Tells the client that nothing more will come.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.0.borrow_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+    /// Writes as much of `bytes` as fits now; an error, if nothing does.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &*self.0.borrow() {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
         }
     }
 }
@@ -178,7 +192,7 @@ impl Queue {
                 let (stream, peer) = listener.accept().await?;
                 (tcp(stream), Some(peer.ip()))
             }
-            Self::Unix(listener) => (Stream::Unix(listener.accept().await?.0), None),
+            Self::Unix(listener) => (listener.accept().await?.0.into(), None),
         })
     }
 
@@ -199,7 +213,7 @@ impl Queue {
                 let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG.into());
                 let registered = accepted.map(|(stream, _)| {
                     stream.set_nonblocking(true)?;
-                    Ok((Stream::Unix(UnixStream::from_std(stream)?), None))
+                    Ok((UnixStream::from_std(stream)?.into(), None))
                 });
                 registered.collect()
             }
@@ -210,7 +224,7 @@ impl Queue {
 fn tcp(stream: TcpStream) -> Stream {
     // It fails only on a connection that is already dead, which reading will find out.
     let _ = stream.set_nodelay(true);
-    Stream::Tcp(stream)
+    stream.into()
 }
 
 /// Says to the other loops of a listener that this one still lets clients in, until it is dropped.
@@ -252,6 +266,7 @@ pub(super) async fn run<P: Protocol>(
     shared.set_date(&*clock);
     let tick = shared.watches.tick_length();
     let hand = tokio::task::spawn_local(turn_the_hand(Rc::clone(&shared), clock, tick));
+    let sender = tokio::task::spawn_local(Rc::clone(&shared.answers).send());
     let entrance = Entrance { protocol, permits, shared: Rc::clone(&shared) };
 
     loop {
@@ -286,6 +301,7 @@ pub(super) async fn run<P: Protocol>(
         tracing::warn!(door = P::DOOR.as_str(), connections = left, "connections were still busy and are cut off");
     }
     hand.abort();
+    sender.abort();
 }
 
 async fn nobody_left(shared: &Shared) {

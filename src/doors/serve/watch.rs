@@ -56,6 +56,17 @@ pub struct Watched {
     watches: Rc<Watches>,
 }
 
+/// Wakes a connection.
+#[derive(Debug)]
+pub struct Alarm(Rc<Watch>);
+
+impl Alarm {
+    /// Has it polled soon.
+    pub fn ring(&self) {
+        self.0.wake();
+    }
+}
+
 impl Watches {
     /// Watches with a precision of `tick`.
     #[must_use]
@@ -167,6 +178,12 @@ impl Watched {
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.watch.is_due.get()
+    }
+
+    /// What wakes it from elsewhere.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        Alarm(Rc::clone(&self.watch))
     }
 
     /// The task to wake when the phase has lasted too long.

@@ -84,9 +84,9 @@ pub(super) struct Conversation<'d> {
     is_fresh: bool,
     /// Answers on their way, from `sent` on, in a buffer that the event loop gets back.
     unsent: Vec<u8>,
-    /// If they wait until the others that are ready have been answered.
-    waiting: Option<Waiting>,
     sent: usize,
+    /// Where they wait instead, until the others that are ready have been answered.
+    waiting: Rc<Waiting>,
     /// Bytes of notices that have been added to `unsent` since it was empty.
     unread: usize,
     /// Whether a request has come to its end since the phase was last entered.
@@ -97,7 +97,7 @@ pub(super) struct Conversation<'d> {
 
 impl<'d> Conversation<'d> {
     pub(super) fn new(door: &'d RedisDoor, link: Link) -> Self {
-        let client = door.client();
+        let (client, waiting) = (door.client(), Waiting::of(&link));
         let parser = Parser::new(Limits::default(), client.authenticated);
         Self {
             door,
@@ -108,8 +108,8 @@ impl<'d> Conversation<'d> {
             start: 0,
             is_fresh: false,
             unsent: Vec::new(),
-            waiting: None,
             sent: 0,
+            waiting,
             unread: 0,
             has_advanced: false,
             is_closing: false,
@@ -187,7 +187,7 @@ impl<'d> Conversation<'d> {
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        self.waiting = None;
+        self.take_back();
         for _ in 0..ROUNDS {
             if self.sent < self.unsent.len() && !ready!(self.poll_send_unsent(cx)) {
                 return Poll::Ready(Next::Gone);
@@ -200,13 +200,15 @@ impl<'d> Conversation<'d> {
             } else {
                 match ready!(self.poll_read(cx)) {
                     Some(stop) => stop,
+                    // Who says no more may still listen.
+                    None if self.take_back() => continue,
                     None => return Poll::Ready(Next::Gone),
                 }
             };
             match stop {
                 Stop::NeedsMore => {
                     self.is_fresh = false;
-                    self.waiting = self.link.shared.answers.wait(self.unsent.len());
+                    self.link.shared.answers.wait(&self.waiting, &mut self.unsent);
                 }
                 Stop::OutputFull => self.is_fresh = true,
                 Stop::Close => self.is_closing = true,
@@ -220,9 +222,6 @@ impl<'d> Conversation<'d> {
                 }
             }
             self.enter_phase();
-            if self.waiting.is_some() {
-                break;
-            }
         }
         // Its next turn comes after that of all who are ready now.
         cx.waker().wake_by_ref();
@@ -261,8 +260,20 @@ impl<'d> Conversation<'d> {
         stop
     }
 
+    /// Takes an answer that waits back, in front of what is unsent: whether there is one.
+    fn take_back(&mut self) -> bool {
+        let (mut answer, sent) = self.waiting.take_back();
+        if answer.is_empty() {
+            return false;
+        }
+        answer.append(&mut self.unsent);
+        (self.unsent, self.sent) = (answer, sent);
+        true
+    }
+
     /// Answers request after request: how many bytes that were, and why no more.
     fn work(&mut self, bytes: &[u8]) -> (usize, Stop) {
+        self.take_back();
         let mut out = std::mem::take(&mut self.unsent);
         if out.capacity() == 0 {
             out = self.link.shared.answers.buffer();

@@ -60,14 +60,14 @@ impl RedisDoor {
             MemoryLookUp::Expired => None,
             MemoryLookUp::Absent => return false,
         };
-        self.answer_get(client, key, entry.as_deref(), out, counts);
+        self.answer_get(client, &key, entry.as_deref(), out, counts);
         true
     }
 
     /// How many it could answer.
     #[inline]
     fn get_together(&self, client: &mut Client, keys: &[SessionKey], out: &mut Vec<u8>, counts: &mut Counts) -> usize {
-        let answer = |key, entry: Option<&Entry>| self.answer_get(client, key, entry, out, counts);
+        let answer = |key: &SessionKey, entry: Option<&Entry>| self.answer_get(client, key, entry, out, counts);
         self.gateway.look_up_together(keys, LARGEST, answer)
     }
 
@@ -76,7 +76,7 @@ impl RedisDoor {
     fn answer_get(
         &self,
         client: &mut Client,
-        key: SessionKey,
+        key: &SessionKey,
         entry: Option<&Entry>,
         out: &mut Vec<u8>,
         counts: &mut Counts,
@@ -93,7 +93,7 @@ impl RedisDoor {
             }
             None => {
                 to.null();
-                client.told_absent(key, self.gateway.now());
+                client.told_absent(*key, self.gateway.now());
                 RequestOutcome::Ok
             }
         });

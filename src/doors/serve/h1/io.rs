@@ -23,7 +23,7 @@ impl Read for LaneIo {
 
 impl Write for LaneIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut lane = self.0.borrow_mut();
+        let lane = self.0.borrow_mut();
         let written = lane.link.stream.poll_write(cx, bytes);
         lane.note_write(&written);
         written
@@ -34,7 +34,7 @@ impl Write for LaneIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut lane = self.0.borrow_mut();
+        let lane = self.0.borrow_mut();
         let written = lane.link.stream.poll_write_vectored(cx, slices);
         lane.note_write(&written);
         written
