@@ -183,6 +183,22 @@ async fn who_says_no_more_still_gets_all_answers() {
     door.close().await;
 }
 
+/// Requests that fill what is read at once, again and again, while their answers are so small that they wait.
+#[tokio::test]
+async fn answers_that_wait_come_before_those_to_what_is_read_next() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut client = door.connect();
+    let echoes: Vec<_> = (0..2_000).map(|n| format!("ECHO {n}")).collect();
+    let requests = |echo| [["SELECT 0"; 19].as_slice(), &[echo]].concat();
+    client.send_all(&echoes.iter().flat_map(|echo| requests(echo)).collect::<Vec<_>>());
+    for n in 0..echoes.len() {
+        client.expect(&format!("{}{}", OK.repeat(19), bulk(&n.to_string())));
+    }
+    drop(client);
+    door.close().await;
+}
+
 /// Small answers, of which many more are asked for than the kernel holds for who does not take them.
 #[tokio::test]
 async fn who_takes_answers_late_still_gets_all() {
