@@ -15,12 +15,15 @@ pub struct Report {
 }
 
 /// Gets `key`, with a random number below `keys` in it if it has a place for one, `requests` times on 50 connections from
-/// one thread, with so many requests under way on each.
-pub fn get(target: SocketAddr, key: &str, keys: usize, requests: u64, pipeline: u64) -> Result<Report> {
+/// so many threads, with so many requests under way on each.
+pub fn get(target: SocketAddr, key: &str, keys: usize, requests: u64, pipeline: u64, threads: usize) -> Result<Report> {
+    // With the option it shares its counters between threads, even if there is only one.
+    let threads = if threads > 1 { vec!["--threads".to_owned(), threads.to_string()] } else { Vec::new() };
     let output = REDIS_BENCHMARK
         .command()
         .args(["-h", &target.ip().to_string(), "-p", &target.port().to_string()])
         .args(["-c", "50", "-P", &pipeline.to_string(), "-n", &requests.to_string()])
+        .args(threads)
         .args(["-r", &keys.to_string(), "--csv", "GET", key])
         .output()?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -35,6 +35,8 @@ const PIPELINES: [(u64, u64, [Bar; 2]); 2] =
 /// machine do, for seconds at a time, meets all sides alike.
 const SHORT: Duration = Duration::from_secs(1);
 const SHORT_ROUNDS: usize = 3;
+/// Threads of redis-benchmark that keep any of the servers busy.
+const THREADS: usize = 2;
 const PASSWORD: &str = "as long as the passwords that hosted servers make up";
 /// Connections made and closed, for every second of a round: few enough for the ports that there are.
 const VISITS_A_SECOND: u64 = 4_000;
@@ -157,7 +159,9 @@ pub fn look_ups(lab: &mut Lab) -> Result<Section> {
              and bounds the throughput whoever answers. So does the last row of each case: it is \
              that of a server of a few lines that answers without looking, which shows how far the generator lets others \
              get: a server that is done sooner sleeps \
-             more often, and redis-benchmark pays for waking it. The bars are those of one event loop, because the generator has \
+             more often, and redis-benchmark pays for waking it. With `--threads {THREADS}` redis-benchmark keeps every \
+             server busy: there the processor time of a pipelined operation is without the sleeps, and the throughput is \
+             what is left of two cores for three threads. The bars are those of one event loop, because the generator has \
              the other core to itself then; two loops, for orientation, share it with the generator. The p99 of a \
              pipeline is that of all its requests together.",
             without * seconds,
@@ -174,13 +178,13 @@ fn ask_by_redis_benchmark(
     case: &str,
     key: &str,
     keys: usize,
-    (requests, pipeline, [throughput, cpu]): (u64, u64, [Bar; 2]),
+    (requests, pipeline, [throughput_bar, cpu_bar]): (u64, u64, [Bar; 2]),
 ) -> Result<Vec<Row>> {
     let most = ceiling::serve(key, &value())?;
     let taken: [Vec<(Sample, f64)>; 4] = take_turns(rounds, |side| {
         let (process, address) = if side < 3 { sides.get(side) } else { (sides.get(0).0, most) };
         let (before, of_the_generator) = (process.cpu()?, children_cpu()?);
-        let report = redis_benchmark::get(address, key, keys, requests, pipeline)?;
+        let report = redis_benchmark::get(address, key, keys, requests, pipeline, 1)?;
         let cpu = each(process.cpu()? - before, requests);
         let of_the_generator = each(children_cpu()? - of_the_generator, requests);
         if side < 3 {
@@ -192,7 +196,7 @@ fn ask_by_redis_benchmark(
     let [of_redis, of_valkey, of_ours, _] = taken.each_ref().map(|taken| taken.iter().map(|it| it.1).collect());
     let [redis, valkey, ours, most] = taken.map(|taken| taken.into_iter().map(|it| it.0).collect::<Vec<_>>());
     let case = format!("redis-benchmark, {case}");
-    let mut rows = rows_of(&case, [&redis, &valkey], &ours, [throughput, cpu, Bar::None]);
+    let mut rows = rows_of(&case, [&redis, &valkey], &ours, [throughput_bar, cpu_bar, Bar::None]);
     let throughput = |samples: &[Sample]| samples.iter().map(|sample| sample.per_second).collect::<Vec<_>>();
     for ((program, peer), of_peer) in PEERS.into_iter().zip([redis, valkey]).zip([of_redis, of_valkey]) {
         let beside = format!("{case}, beside {}", program.name);
@@ -200,6 +204,18 @@ fn ask_by_redis_benchmark(
         rows.push(Row::new(what, Unit::Seconds, Bar::None, of_peer, Vec::clone(&of_ours)));
         let what = format!("{beside}: throughput of a server that answers without looking");
         rows.push(Row::new(what, Unit::PerSecond, Bar::None, throughput(&peer), throughput(&most)));
+    }
+    if pipeline > 1 {
+        let [redis, valkey, ours] = take_turns(rounds, |side| {
+            let (process, address) = sides.get(side);
+            let before = process.cpu()?;
+            let report = redis_benchmark::get(address, key, keys, requests, pipeline, THREADS)?;
+            let cpu = each(process.cpu()? - before, requests);
+            sides.check(side, "", false)?;
+            Ok(Sample { per_second: report.per_second, cpu, p99: report.p99 })
+        })?;
+        let case = format!("{case}, {THREADS} threads");
+        rows.extend(rows_of(&case, [&redis, &valkey], &ours, [Bar::None, cpu_bar, Bar::None]));
     }
     Ok(rows)
 }

@@ -123,9 +123,9 @@ impl Answers {
             for waiting in self.waiting.borrow_mut().drain(..) {
                 waiting.send(&self);
             }
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
         let (mut answer, mut all) = (Vec::new(), Vec::new());
         while slow.woken.times() == 0 {
             let begun = all.len();
-            answer.extend((begun..begun + LARGEST).map(|at| (at % 251) as u8));
+            answer.extend((0..=250).cycle().skip(begun % 251).take(LARGEST));
             all.extend_from_slice(&answer);
             answers.wait(&slow.waiting, &mut answer);
             send(&mut sender, &woken);

@@ -96,7 +96,7 @@ impl Stream {
     }
 
     /// Writes as much of `bytes` as fits now; an error, if nothing does.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &*self.0.borrow() {
             Socket::Tcp(stream) => stream.try_write(bytes),
             Socket::Unix(stream) => stream.try_write(bytes),
