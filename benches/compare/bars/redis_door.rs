@@ -160,8 +160,9 @@ pub fn look_ups(lab: &mut Lab) -> Result<Section> {
              that of a server of a few lines that answers without looking, which shows how far the generator lets others \
              get: a server that is done sooner sleeps \
              more often, and redis-benchmark pays for waking it. With `--threads {THREADS}` redis-benchmark keeps every \
-             server busy: there the processor time of a pipelined operation is without the sleeps, and the throughput is \
-             what is left of two cores for three threads. The bars are those of one event loop, because the generator has \
+             server busy: there the processor time of a pipelined operation is without the sleeps. (The throughput then is \
+             what two cores have left for three threads, and redis-benchmark tells it in steps of a quarter of a second.) \
+             The bars are those of one event loop, because the generator has \
              the other core to itself then; two loops, for orientation, share it with the generator. The p99 of a \
              pipeline is that of all its requests together.",
             without * seconds,
@@ -209,13 +210,14 @@ fn ask_by_redis_benchmark(
         let [redis, valkey, ours] = take_turns(rounds, |side| {
             let (process, address) = sides.get(side);
             let before = process.cpu()?;
-            let report = redis_benchmark::get(address, key, keys, requests, pipeline, THREADS)?;
-            let cpu = each(process.cpu()? - before, requests);
+            redis_benchmark::get(address, key, keys, requests, pipeline, THREADS)?;
             sides.check(side, "", false)?;
-            Ok(Sample { per_second: report.per_second, cpu, p99: report.p99 })
+            Ok(each(process.cpu()? - before, requests))
         })?;
-        let case = format!("{case}, {THREADS} threads");
-        rows.extend(rows_of(&case, [&redis, &valkey], &ours, [Bar::None, cpu_bar, Bar::None]));
+        for (program, peer) in PEERS.into_iter().zip([redis, valkey]) {
+            let what = format!("{case}, {THREADS} threads, beside {}: processor time an operation", program.name);
+            rows.push(Row::new(what, Unit::Seconds, cpu_bar, peer, ours.clone()));
+        }
     }
     Ok(rows)
 }
