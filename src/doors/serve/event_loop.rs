@@ -190,7 +190,7 @@ impl Queue {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                (tcp(stream), Some(peer.ip()))
+                (stream.into(), Some(peer.ip()))
             }
             Self::Unix(listener) => (listener.accept().await?.0.into(), None),
         })
@@ -204,7 +204,7 @@ impl Queue {
                 let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG.into());
                 let registered = accepted.map(|(stream, peer)| {
                     stream.set_nonblocking(true)?;
-                    Ok((tcp(TcpStream::from_std(stream)?), Some(peer.ip())))
+                    Ok((TcpStream::from_std(stream)?.into(), Some(peer.ip())))
                 });
                 registered.collect()
             }
@@ -219,12 +219,6 @@ impl Queue {
             }
         }
     }
-}
-
-fn tcp(stream: TcpStream) -> Stream {
-    // It fails only on a connection that is already dead, which reading will find out.
-    let _ = stream.set_nodelay(true);
-    stream.into()
 }
 
 /// Says to the other loops of a listener that this one still lets clients in, until it is dropped.
