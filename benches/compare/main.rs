@@ -92,7 +92,7 @@ fn run(options: &Options) -> Result<bool> {
         let started = Instant::now();
         match (comparison.measure)(&mut lab) {
             Ok(section) => {
-                let measured = [vec![now.clone()], versions].concat().join(", ");
+                let measured = [vec![now.clone(), format!("on {}", machine::describe())], versions].concat().join(", ");
                 let text = section.render(comparison.id, comparison.title, &measured);
                 let verdict = if section.met() { "met" } else { "MISSED" };
                 println!("{text}\n{}: {verdict}, in {:.0} s\n", comparison.id, started.elapsed().as_secs_f64());
@@ -107,20 +107,17 @@ fn run(options: &Options) -> Result<bool> {
     if !options.quick && !fresh.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
         let earlier = fs::read_to_string(&path).unwrap_or_default();
-        fs::write(&path, report::merge(&head(), &earlier, fresh))?;
+        fs::write(&path, report::merge(HEAD, &earlier, fresh))?;
         println!("written: {}", path.display());
     }
     Ok(complete)
 }
 
-fn head() -> String {
-    format!(
-        "# Measured side by side\n\n\
-         Written by `make bench`; do not edit. Ratios are ours by the peer's, medians over alternating rounds, with the \
-         least and the most in parentheses. Absolute figures are orientation only. Nothing is pinned to a core: servers \
-         and generators share them as the kernel sees fit, alike on both sides. Files are on the disk of the build, \
-         not in memory.\n\n\
-         Machine: {}.\n",
-        machine::describe()
-    )
-}
+/// What the report says of all sections.
+const HEAD: &str = "\
+# Measured side by side
+
+Written by `make bench`; do not edit. Ratios are ours by the peer's, medians over alternating rounds, with the least and the \
+most in parentheses. Absolute figures are orientation only. Nothing is pinned to a core: servers and generators share them as \
+the kernel sees fit, alike on both sides. Files are on the disk of the build, not in memory.
+";

@@ -141,11 +141,10 @@ impl Section {
     }
 }
 
-/// Puts fresh sections among those of an earlier report with the same head, which says what they were measured on.
+/// Puts fresh sections among those of an earlier report. Each says itself when and on what it was measured.
 pub fn merge(head: &str, earlier: &str, fresh: Vec<(&str, String)>) -> String {
     let mut sections: Vec<(String, String)> = Vec::new();
-    let kept = if earlier.starts_with(head) { earlier } else { "" };
-    for section in kept.split("\n## ").skip(1) {
+    for section in earlier.split("\n## ").skip(1) {
         let id = section.split(':').next().unwrap_or_default().to_owned();
         sections.push((id, format!("## {}\n", section.trim_end())));
     }
