@@ -1,7 +1,8 @@
 //! The sidecar beside its peers: every performance bar, measured on this machine in one run. `make bench`.
 //!
 //! Figures are ratios of medians over alternating rounds; absolute times are orientation only. `--only P1,P5` runs
-//! some and keeps the other sections of `benches/RESULTS.md`; `--quick` runs small and only prints.
+//! some and keeps the other sections of `benches/RESULTS.md`, of whatever machine they are; `--quick` runs small and only
+//! prints.
 //!
 //! Read [`measure`] for what a round is, [`load`] for the generator, [`servers`] for the peers; `bars` has one module
 //! for each comparison.

@@ -8,7 +8,7 @@ use sessgate::doors::resp::reply::errors;
 
 use super::sessions::bulk;
 use crate::support::gateway::TestGateway;
-use crate::support::redis_door::TestRedisDoor;
+use crate::support::redis_door::{RedisClient, TestRedisDoor};
 use crate::support::seed::Random;
 
 const OK: &str = "+OK\r\n";
@@ -221,7 +221,50 @@ async fn who_takes_answers_late_still_gets_all() {
     door.close().await;
 }
 
-/// Notices and answers to one client stay whole, and in turn.
+/// The same, when the end is noticed while an answer waits that the kernel has no room for.
+#[tokio::test]
+async fn who_says_no_more_and_takes_answers_late_still_gets_all() {
+    let gateway = TestGateway::new();
+    let door = TestRedisDoor::open(&gateway);
+    let mut other = door.connect();
+    let value = "x".repeat(15_000);
+    other.call(&format!("SET a {value}"), OK);
+    let answered = || gateway.figure("sessgate_requests_total{door=\"redis\",outcome=\"ok\"}");
+    // Both are looked at by one event loop, one after the other: what has not been answered then has to wait.
+    let mut get = |client: &mut RedisClient| {
+        let before = answered();
+        client.send_all(&["GET a"]);
+        other.call("PING", "+PONG\r\n");
+        answered() == before + 2
+    };
+    let mut full = door.connect();
+    let mut room = 1;
+    while get(&mut full) {
+        room += 1;
+    }
+    drop(full);
+    let mut busy = door.connect();
+    for round in 0..8 {
+        let mut client = door.connect();
+        let asked = room - round % 4;
+        for _ in 0..asked {
+            get(&mut client);
+        }
+        // While this keeps the event loop busy, both the last request and the end arrive.
+        busy.send_all(&["PING"; 5_000]);
+        client.send_all(&["GET a"]);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        busy.expect(&"+PONG\r\n".repeat(5_000));
+        for _ in 0..=asked {
+            client.expect(&bulk(&value));
+        }
+        client.expect_closed();
+    }
+    drop((busy, other));
+    door.close().await;
+}
+
+/// Notices and answers to one client stay whole.
 #[tokio::test]
 async fn a_listener_is_told_between_its_answers() {
     const ROUNDS: usize = 200;
@@ -230,21 +273,22 @@ async fn a_listener_is_told_between_its_answers() {
     let (mut client, mut other) = (door.connect(), door.connect());
     client.greet();
     client.call("SET a 1", OK);
+    client.call("SET b 2", OK);
     client.send_all(&["SUBSCRIBE __keyevent@0__:del"]);
     client.expect(&format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk("__keyevent@0__:del")));
-    let answer = bulk("1");
+    let answers = format!("{}{}", bulk("1"), bulk("2"));
     for round in 0..ROUNDS {
-        let name = format!("b{round}");
+        let name = format!("key{round}");
         let notice = format!(">3\r\n{}{}{}", bulk("message"), bulk("__keyevent@0__:del"), bulk(&name));
         other.send_all(&[&format!("SET {name} 1"), &format!("DEL {name}")]);
-        client.send_all(&["GET a", "GET a"]);
+        client.send_all(&["GET a", "GET b"]);
         other.expect(&format!("{OK}:1\r\n"));
-        let mut received = vec![0; notice.len() + 2 * answer.len()];
+        let mut received = vec![0; notice.len() + answers.len()];
         client.stream.read_exact(&mut received).unwrap();
         let received = String::from_utf8(received).unwrap();
         let notice_at = received.find(&notice).expect("it is told");
-        assert_eq!(received.replacen(&notice, "", 1), answer.repeat(2), "{received}");
-        assert!(notice_at.is_multiple_of(answer.len()), "{received}");
+        assert_eq!(received.replacen(&notice, "", 1), answers, "{received}");
+        assert!(notice_at.is_multiple_of(bulk("1").len()), "{received}");
     }
     drop((client, other));
     door.close().await;

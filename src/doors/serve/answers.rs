@@ -224,6 +224,7 @@ mod tests {
         let (mut answer, mut all) = (Vec::new(), Vec::new());
         while slow.woken.times() == 0 {
             let begun = all.len();
+            assert!(begun < 64 * 1024 * 1024, "so much is waiting, and its connection has not been told");
             answer.extend((0..=250).cycle().skip(begun % 251).take(LARGEST));
             all.extend_from_slice(&answer);
             answers.wait(&slow.waiting, &mut answer);
