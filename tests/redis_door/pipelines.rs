@@ -251,7 +251,7 @@ async fn who_says_no_more_and_takes_answers_late_still_gets_all() {
             get(&mut client);
         }
         // While this keeps the event loop busy, both the last request and the end arrive.
-        busy.send_all(&["PING"; 5_000]);
+        busy.send_all(&vec!["PING"; 5_000]);
         client.send_all(&["GET a"]);
         client.stream.shutdown(Shutdown::Write).unwrap();
         busy.expect(&"+PONG\r\n".repeat(5_000));
